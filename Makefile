@@ -1,0 +1,76 @@
+# Everything here needs a Python of 3.11 or later with venv and pip, git and make; the rest is fetched into .venv.
+#
+#   make demo     publish and consume 20,000 messages on a real RabbitMQ (TXPIKA_URI, or a private one)
+#   make test     all tests, against a private RabbitMQ; TRIALFLAGS and TESTS choose (make test TESTS=txpika.test.test_uri)
+#   make lint     ruff, mypy, import-linter, and whether generated code is up to date
+#   make bench    client CPU a message, against pika and rabbitmq-c; BENCHFLAGS=--quick for a short run
+#   make format   let ruff format the code
+#   make spec     generate the codec again from its table of facts
+#   make clean    remove .venv and all that was built
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
+TESTS := txpika benchmarks
+TRIALFLAGS :=
+BENCHFLAGS :=
+
+# A node of its own around whatever follows.
+WITH_RABBITMQ := $(BIN)/python tools/rabbitmq.py run --
+
+# Two installs into one venv at a time would trip over each other.
+.NOTPARALLEL:
+.PHONY: help demo test lint bench format spec venv clean check-install
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/.has-demo
+ifdef TXPIKA_URI
+	@$(BIN)/python tools/demo.py
+else
+	@$(BIN)/python tools/rabbitmq.py ensure
+	@$(WITH_RABBITMQ) $(BIN)/python tools/demo.py
+endif
+
+test: $(VENV)/.has-dev
+	@$(BIN)/python tools/rabbitmq.py ensure
+	@$(WITH_RABBITMQ) $(BIN)/python -m twisted.trial $(TRIALFLAGS) $(TESTS)
+
+lint: $(VENV)/.has-dev
+	$(BIN)/python -m ruff check --quiet
+	$(BIN)/python -m ruff format --quiet --check
+	$(BIN)/python -m mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m txpika.spec.generate --check
+
+bench: $(VENV)/.has-bench
+	@$(BIN)/python tools/rabbitmq.py ensure
+	@$(WITH_RABBITMQ) $(BIN)/python -m benchmarks $(BENCHFLAGS)
+
+format: $(VENV)/.has-dev
+	$(BIN)/python -m ruff check --quiet --fix
+	$(BIN)/python -m ruff format --quiet
+
+spec: $(VENV)/.has-dev
+	$(BIN)/python -m txpika.spec.generate
+
+venv: $(VENV)/.has-dev
+
+# The two ways to install, each in an empty venv, and what must work there.
+check-install: $(VENV)/bin/python
+	@$(BIN)/python tools/check_install.py
+
+clean:
+	rm -rf $(VENV) build dist txpika.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An editable install, so that a changed file needs none; a changed pyproject.toml does.
+$(VENV)/.has-%: $(VENV)/bin/python pyproject.toml
+	@echo "installing txpika[$*] into $(VENV)"
+	@$(PIP) install --editable '.[$*]'
+	@touch $@
+
+# Follows the link to the interpreter, so a venv whose Python was removed is made again.
+$(VENV)/bin/python:
+	@sh tools/make_venv.sh $(VENV)

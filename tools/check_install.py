@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+# -*- test-case-name: txpika.test.test_packaging -*-
+"""
+Installs txpika in the two ways people do, each into an empty venv, and checks what must work there.
+
+    python tools/check_install.py
+
+Run by C{make check-install}. A wheel and an editable install differ in how Python finds them, and Twisted finds plugins
+in its own way, so what works from a checkout proves neither. Fetches the dependencies, hence no part of the test suite.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+#: What must be so in either installation; run in an empty folder.
+PROGRAM = """
+import sys
+from importlib.metadata import version
+from importlib.resources import files
+import txpika
+assert txpika.BasicProperties
+assert "twisted.internet.reactor" not in sys.modules, "importing txpika installed a reactor"
+from txpika._version import __version__
+assert version("txpika") == __version__, (version("txpika"), __version__)
+assert files("txpika").joinpath("py.typed").is_file(), "py.typed is missing"
+assert files("txpika.spec").joinpath("amqp0_9_1.toml").is_file(), "the table of facts is missing"
+from twisted.plugin import IPlugin, getPlugins
+plugins = list(getPlugins(IPlugin))
+assert "twisted.plugins.txpika_plugin" in sys.modules, "Twisted does not see the plugin file"
+assert len(plugins) > 20, "Twisted no longer sees its own plugins"
+assert "twisted.internet.reactor" not in sys.modules, "looking for plugins installed a reactor"
+"""
+
+#: Twisted shares its plugins folder with us: taking txpika away must not harm it.
+AFTERWARDS = """
+from twisted.plugin import IPlugin, getPlugins
+assert len(list(getPlugins(IPlugin))) > 20
+import importlib.util
+assert importlib.util.find_spec("txpika") is None
+assert importlib.util.find_spec("twisted.plugins.txpika_plugin") is None
+"""
+
+
+def run(folder: Path, *command: str | Path) -> None:
+    """
+    Run a command in C{folder}.
+
+    @raise SystemExit: It failed; what it said is printed.
+    """
+    done = subprocess.run(list(map(str, command)), cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))[:200]}\n{done.stdout}{done.stderr}")
+
+
+def check(folder: Path, name: str, *what: str | Path) -> None:
+    """
+    Install into a new venv, and look.
+
+    @param folder: Where the venv goes.
+    @param name: For the venv, and for the reader.
+    @param what: Arguments of C{pip install}.
+    """
+    environment = folder / name
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    empty = folder / f"{name}-empty"
+    empty.mkdir()
+    pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
+    run(empty, *pip, "install", *what)
+    run(empty, python, "-c", PROGRAM)
+    run(empty, *pip, "uninstall", "--yes", "txpika")
+    run(empty, python, "-c", AFTERWARDS)
+    print(f"{name}: ok")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="txpika-install-") as temp:
+        folder = Path(temp)
+        pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
+        run(REPOSITORY, *pip, "wheel", "--no-deps", "--wheel-dir", folder, REPOSITORY)
+        (wheel,) = folder.glob("*.whl")
+        check(folder, "wheel", wheel)
+        check(folder, "editable", "--editable", REPOSITORY)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,363 @@
+# -*- test-case-name: txpika.test.test_channel -*-
+"""
+One channel, as a Twisted program knows it: each method of AMQP, returning a Deferred.
+
+Owns the names, arguments and results of the methods. What order they are written in, and what their replies are, is
+the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+
+from txpika.consumer import Consumer, OnDelivery
+from txpika.exceptions import AMQPError, CloseReason, MessageTooLarge
+from txpika.message import Delivery, ReturnedMessage
+from txpika.spec import Basic, BasicProperties, Confirm, Exchange, Queue
+
+if TYPE_CHECKING:
+    from txpika.core.channel import Channel as Core
+    from txpika.protocol import AMQPProtocol
+
+_T = TypeVar("_T")
+Arguments = Mapping[str, object] | None
+
+
+class Channel:
+    """
+    What L{txpika.protocol.AMQPProtocol.channel} ends with.
+
+    Methods of one channel are written in the order they are called, and one that waits for the broker's answer holds
+    up those after it. Wrong arguments raise L{ValueError} or L{TypeError} at the call, before a byte is written.
+    Everything else is a failure of the Deferred: L{txpika.exceptions.ChannelClosed} and
+    L{txpika.exceptions.AMQPConnectionError}, which say why with code and text. Cancelling the Deferred of a call that
+    was written lets its reply pass unheard; one that was not yet written then never is.
+
+    @ivar connection: The protocol it belongs to.
+    @ivar on_return: Called with each L{ReturnedMessage} that is not the outcome of a publish in confirm mode.
+    """
+
+    _log = Logger()
+
+    def __init__(self, channel: Core, connection: AMQPProtocol) -> None:
+        self._core = channel
+        self.connection = connection
+        self.on_return: Callable[[ReturnedMessage], None] | None = None
+        self._ends: list[Deferred[CloseReason]] = []
+
+    @property
+    def channel_number(self) -> int:
+        """Its number on the wire."""
+        return self._core.number
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls can be made."""
+        return self._core.reason is None
+
+    @property
+    def closed(self) -> Deferred[CloseReason]:
+        """Fires with the reason when the channel is closed; never fails. Each access makes a new Deferred."""
+        if self._core.ended:
+            assert self._core.reason is not None
+            return succeed(self._core.reason)
+        waiter: Deferred[CloseReason] = Deferred(self._ends.remove)
+        self._ends.append(waiter)
+        return waiter
+
+    def _do(self, function: Callable[..., Deferred[_T] | None], *arguments: Any) -> Deferred[_T]:
+        """What the engine raises for the state it is in becomes a failure; what it raises for an argument stays."""
+        try:
+            result = function(*arguments)
+        except AMQPError as error:
+            return fail(error)
+        return succeed(None) if result is None else result  # type: ignore[arg-type]
+
+    # Exchanges
+
+    def exchange_declare(
+        self,
+        exchange: str,
+        exchange_type: str = "direct",
+        passive: bool = False,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        nowait: bool = False,
+        arguments: Arguments = None,
+    ) -> Deferred[Exchange.DeclareOk]:
+        """
+        C{exchange.declare}: create an exchange, or check that it is there.
+
+        @param exchange: Its name.
+        @param exchange_type: C{direct}, C{fanout}, C{topic}, C{headers}, or one a plugin of the broker brings.
+        @param passive: Only check that it exists (404 if not).
+        @param durable: It survives a restart of the broker.
+        @param auto_delete: The broker deletes it when nothing is bound to it any more.
+        @param internal: Only other exchanges can publish to it.
+        @param nowait: Do not wait for a reply; the result is C{None}.
+        @param arguments: More arguments, e.g. C{alternate-exchange}.
+        @return: Fires with C{Exchange.DeclareOk}.
+        """
+        return self._do(
+            self._core.call,
+            Exchange.Declare(
+                0, exchange, exchange_type, passive, durable, auto_delete, internal, nowait, arguments or {}
+            ),
+        )
+
+    def exchange_delete(
+        self, exchange: str, if_unused: bool = False, nowait: bool = False
+    ) -> Deferred[Exchange.DeleteOk]:
+        """
+        C{exchange.delete}.
+
+        @param if_unused: Only if nothing is bound to it (406 if something is).
+        @return: Fires with C{Exchange.DeleteOk}, C{None} with C{nowait}.
+        """
+        return self._do(self._core.call, Exchange.Delete(0, exchange, if_unused, nowait))
+
+    # Queues
+
+    def queue_declare(
+        self,
+        queue: str = "",
+        passive: bool = False,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        nowait: bool = False,
+        arguments: Arguments = None,
+    ) -> Deferred[Queue.DeclareOk]:
+        """
+        C{queue.declare}: create a queue, or check that it is there.
+
+        @param queue: Its name; C{""} lets the broker choose one, which the result tells.
+        @param passive: Only check that it exists (404 if not).
+        @param durable: It survives a restart of the broker.
+        @param exclusive: Only this connection uses it, and it goes with the connection.
+        @param auto_delete: The broker deletes it when its last consumer is gone.
+        @param nowait: Do not wait for a reply; the result is C{None}.
+        @param arguments: More arguments, e.g. C{x-queue-type}.
+        @return: Fires with C{Queue.DeclareOk}: C{queue}, C{message_count}, C{consumer_count}.
+        """
+        return self._do(
+            self._core.call,
+            Queue.Declare(0, queue, passive, durable, exclusive, auto_delete, nowait, arguments or {}),
+        )
+
+    def queue_bind(
+        self, queue: str, exchange: str, routing_key: str = "", nowait: bool = False, arguments: Arguments = None
+    ) -> Deferred[Queue.BindOk]:
+        """
+        C{queue.bind}: let messages of an exchange into a queue.
+
+        @param queue: The queue; C{""} for the last one declared on this channel.
+        @param exchange: The exchange.
+        @param routing_key: Which messages, as the type of the exchange reads it.
+        @param arguments: For an exchange of type C{headers}, which headers.
+        @return: Fires with C{Queue.BindOk}, C{None} with C{nowait}.
+        """
+        return self._do(self._core.call, Queue.Bind(0, queue, exchange, routing_key, nowait, arguments or {}))
+
+    def queue_unbind(
+        self, queue: str, exchange: str, routing_key: str = "", arguments: Arguments = None
+    ) -> Deferred[Queue.UnbindOk]:
+        """
+        C{queue.unbind}: undo a L{queue_bind} made with the same arguments.
+
+        @return: Fires with C{Queue.UnbindOk}.
+        """
+        return self._do(self._core.call, Queue.Unbind(0, queue, exchange, routing_key, arguments or {}))
+
+    def queue_purge(self, queue: str, nowait: bool = False) -> Deferred[Queue.PurgeOk]:
+        """
+        C{queue.purge}: drop the messages in it that nobody holds unacknowledged.
+
+        @return: Fires with C{Queue.PurgeOk}: C{message_count}; C{None} with C{nowait}.
+        """
+        return self._do(self._core.call, Queue.Purge(0, queue, nowait))
+
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False, nowait: bool = False
+    ) -> Deferred[Queue.DeleteOk]:
+        """
+        C{queue.delete}.
+
+        @param if_unused: Only without consumers (406 with).
+        @param if_empty: Only without messages (406 with).
+        @return: Fires with C{Queue.DeleteOk}: C{message_count}; C{None} with C{nowait}.
+        """
+        return self._do(self._core.call, Queue.Delete(0, queue, if_unused, if_empty, nowait))
+
+    # Publishing
+
+    def confirm_select(self) -> Deferred[Confirm.SelectOk]:
+        """
+        Confirm mode: from now on the broker tells what became of each message (rabbitmq.com/docs/confirms). Harmless
+        when it is on.
+
+        @return: Fires with C{Confirm.SelectOk}.
+        """
+        return self._do(self._core.confirm_select)
+
+    def basic_publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: BasicProperties | None = None,
+        mandatory: bool = False,
+    ) -> Deferred[None]:
+        """
+        C{basic.publish}. Await it: that is what paces a publisher that is faster than the network or the broker.
+
+        @param exchange: Where to; C{""} is the default exchange, which routes to the queue named C{routing_key}.
+        @param routing_key: For which queues, as the exchange reads it.
+        @param body: The message: bytes, or a bytearray or memoryview, of which a copy is taken.
+        @param properties: Its properties. One object may serve many messages, and is encoded once for them.
+        @param mandatory: Give it back if no queue takes it.
+        @return: Fires with C{None}. In confirm mode when the broker has taken responsibility; then it fails with
+            L{txpika.exceptions.NackError} when it refused, with L{txpika.exceptions.ReturnedError} when no queue took
+            the message, and with L{txpika.exceptions.OutcomeUnknown} when connection or channel ended first. Without
+            confirm mode it fires when the message is on its way. It fails with
+            L{txpika.exceptions.OutboundBufferFull} when too many bytes wait to be written.
+        @raise ValueError: when a name is over 255 bytes of UTF-8, or a property is outside its limits.
+        @raise TypeError: when an argument is of a wrong type.
+        """
+        # In place and not through _do: this is a hot path.
+        try:
+            done: Deferred[None] | None = self._core.publish(exchange, routing_key, body, properties, mandatory)
+        except AMQPError as error:
+            return fail(error)
+        return succeed(None) if done is None else done
+
+    # Consuming
+
+    def basic_qos(self, prefetch_count: int = 0, global_qos: bool = False) -> Deferred[Basic.QosOk]:
+        """
+        C{basic.qos}: how many messages the broker sends ahead of their acknowledgement.
+
+        @param prefetch_count: Messages, 0 to 65535; 0 for no limit.
+        @param global_qos: For the channel as a whole; else for each consumer started after this
+            (rabbitmq.com/docs/consumer-prefetch).
+        @return: Fires with C{Basic.QosOk}.
+        """
+        return self._do(self._core.call, Basic.Qos(0, prefetch_count, global_qos))
+
+    def basic_consume(
+        self,
+        queue: str,
+        on_delivery: OnDelivery | None = None,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        consumer_tag: str = "",
+        arguments: Arguments = None,
+    ) -> Deferred[Consumer]:
+        """
+        C{basic.consume}: have messages delivered as they come.
+
+        @param queue: Where from.
+        @param on_delivery: Called with each L{Delivery}; may return a Deferred, or be C{async}. What it raises is
+            logged, and the delivery stays unacknowledged. Without it the consumer is an asynchronous iterator.
+        @param no_ack: A message is done when it was sent; it need not, and cannot, be acknowledged.
+        @param exclusive: No other consumer on this queue (403 if there is one).
+        @param consumer_tag: A name of its own on this channel; C{""} makes one.
+        @param arguments: More arguments, e.g. C{x-priority}.
+        @return: Fires with the L{Consumer}.
+        @raise ValueError: when C{consumer_tag} is in use on this channel.
+        """
+        if on_delivery is not None and not callable(on_delivery):
+            raise TypeError(f"on_delivery must be callable or None, not {type(on_delivery).__name__}")
+        consumer = Consumer(self, consumer_tag, on_delivery, no_ack)
+        return self._do(self._core.consume, consumer, queue, exclusive, arguments)
+
+    def basic_cancel(self, consumer_tag: str) -> Deferred[None]:
+        """
+        C{basic.cancel}: no more deliveries to a consumer.
+
+        @return: Fires with C{None} when the broker agreed.
+        @raise ValueError: when there is no such consumer on this channel.
+        """
+        return self._do(self._core.cancel, consumer_tag)
+
+    def basic_get(self, queue: str, no_ack: bool = False) -> Deferred[Delivery | None]:
+        """
+        C{basic.get}: one message, if there is one. To take messages as they come, consume.
+
+        @param no_ack: The message is done when it was sent.
+        @return: Fires with the L{Delivery}, or C{None} when the queue is empty. Fails with
+            L{txpika.exceptions.MessageTooLarge} when the message is over C{max_body_size}; it is rejected then.
+        """
+        reply: Deferred[Any] = self._do(self._core.get, queue, no_ack)
+        return reply.addCallback(lambda got: got if isinstance(got, Delivery) else None)
+
+    def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
+        """
+        C{basic.ack}; L{Delivery.ack} is the easier way.
+
+        @param delivery_tag: Of an unsettled delivery of this channel; 0 with C{multiple} for all so far.
+        @param multiple: And all unsettled ones before it.
+        @raise StaleDelivery: when there is no such delivery. Nothing is written.
+        """
+        self._core.acks.ack(delivery_tag, multiple)
+
+    def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
+        """
+        C{basic.nack} of RabbitMQ; L{Delivery.nack} is the easier way.
+
+        @param requeue: Back into the queue; else dead-lettered or dropped.
+        @raise StaleDelivery: as L{basic_ack}.
+        """
+        self._core.acks.nack(delivery_tag, multiple, requeue)
+
+    def basic_reject(self, delivery_tag: int, requeue: bool = True) -> None:
+        """
+        C{basic.reject}; L{Delivery.reject} is the easier way.
+
+        @param requeue: Back into the queue; else dead-lettered or dropped.
+        @raise StaleDelivery: as L{basic_ack}.
+        """
+        self._core.acks.reject(delivery_tag, requeue)
+
+    # The end
+
+    def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> Deferred[None]:
+        """
+        Close it, after what was called before. Deliveries not yet acknowledged go back to their queue. Harmless when
+        it is closed.
+
+        @return: Fires with C{None} when it is closed, also when its connection ended first.
+        """
+        closed = self.closed
+        self._core.close(reply_code, reply_text)
+        return closed.addCallback(lambda reason: None)
+
+    # What the engine tells
+
+    def returned(self, message: ReturnedMessage) -> None:
+        """A message came back that is not the outcome of a publish in confirm mode."""
+        if self.on_return is None:
+            self._log.warn("A mandatory message came back and nobody listens (on_return): {message!r}", message=message)
+            return
+        try:
+            self.on_return(message)
+        except Exception:
+            self._log.failure("on_return raised on {message!r}", message=message)
+
+    def dropped(self, error: MessageTooLarge) -> None:
+        """A message for a consumer was too large."""
+        self._log.error("Rejected: {error}", error=error)
+
+    def ended(self, reason: CloseReason) -> None:
+        """The engine's channel is closed."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            end.callback(reason)
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.channel_number} {self._core.state}>"

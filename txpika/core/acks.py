@@ -1,0 +1,148 @@
+# -*- test-case-name: txpika.test.test_acks -*-
+"""
+Which deliveries of one channel wait to be acknowledged, and how the program's acks are written.
+
+Owns that nothing is acked twice or on the wrong channel, and that acks made together leave together. Knows the channel
+it writes to; not who consumes.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from txpika.exceptions import StaleDelivery
+from txpika.spec import FRAME_END, FRAME_METHOD
+
+if TYPE_CHECKING:
+    from txpika.core.channel import Channel
+    from txpika.core.connection import Connection
+
+_SETTLE = struct.Struct(">BHIIQBB")
+_SIZE = 13
+_ACK = 60 << 16 | 80
+_REJECT = 60 << 16 | 90
+_NACK = 60 << 16 | 120
+
+
+class Acks:
+    """
+    @ivar unacked: Delivery tags that wait for an ack, nack or reject, in order.
+    @ivar delivered: The highest delivery tag so far.
+    @ivar pending: How many acks were made and are not yet written.
+    """
+
+    __slots__ = ("_channel", "_connection", "_pending_tag", "_settled", "delivered", "pending", "unacked")
+
+    def __init__(self, channel: Channel, connection: Connection) -> None:
+        self._channel = channel
+        self._connection = connection
+        self.unacked: dict[int, None] = {}
+        self.delivered = 0
+        self._settled = 0  # all delivery tags up to this one are settled
+        self.pending = 0
+        self._pending_tag = 0
+
+    @property
+    def face(self) -> Any:
+        """The channel as its user knows it."""
+        return self._channel.face
+
+    def ack(self, delivery_tag: int, multiple: bool = False) -> None:
+        """
+        C{basic.ack}. Acks made while one read is processed leave together; those in delivery order as one.
+
+        @param delivery_tag: Of an unsettled delivery; 0 with C{multiple} for all so far.
+        @param multiple: And all unsettled ones before it.
+        @raise StaleDelivery: when there is nothing to acknowledge. Nothing is written.
+        """
+        if multiple:
+            self._settle(_ACK, delivery_tag, True, 1)
+            return
+        try:
+            del self.unacked[delivery_tag]
+        except KeyError:
+            raise self._stale(delivery_tag) from None
+        if self._settled != delivery_tag - 1:
+            self._skip_settled(delivery_tag)
+        if self._settled == delivery_tag - 1:
+            self._settled = delivery_tag
+            # All unsettled tags up to this one are those acked since the last write: one frame can say so.
+            if self.pending:
+                self.pending += 1
+                self._pending_tag = delivery_tag
+                return
+            if self._channel.clear and self._connection.reading:
+                self.pending = 1
+                self._pending_tag = delivery_tag
+                self._channel.clear = False
+                self._connection.acking.append(self)
+                return
+        self._channel.write(_SETTLE.pack(FRAME_METHOD, self._channel.number, _SIZE, _ACK, delivery_tag, 0, FRAME_END))
+
+    def write(self) -> None:
+        """Write the acks that were put off, as one frame."""
+        if self.pending:
+            multiple = self.pending > 1
+            self.pending = 0
+            self._connection.send(
+                _SETTLE.pack(FRAME_METHOD, self._channel.number, _SIZE, _ACK, self._pending_tag, multiple, FRAME_END)
+            )
+            self._channel.update()
+
+    def nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
+        """
+        C{basic.nack}.
+
+        @raise StaleDelivery: as L{ack}.
+        """
+        self._settle(_NACK, delivery_tag, multiple, multiple | requeue << 1)
+
+    def reject(self, delivery_tag: int, requeue: bool = True) -> None:
+        """
+        C{basic.reject}.
+
+        @raise StaleDelivery: as L{ack}.
+        """
+        self._settle(_REJECT, delivery_tag, False, int(requeue))
+
+    def _settle(self, method: int, delivery_tag: int, multiple: bool, bits: int) -> None:
+        unacked = self.unacked
+        if multiple and not delivery_tag:
+            last = self.delivered
+            if not unacked:
+                raise self._stale(delivery_tag)
+        else:
+            last = delivery_tag
+            if last not in unacked:
+                raise self._stale(delivery_tag)
+        if multiple:
+            # Each tag is passed once in the life of the channel.
+            for tag in range(self._settled + 1, last + 1):
+                unacked.pop(tag, None)
+            self._settled = last
+        else:
+            del unacked[last]
+            self._skip_settled(last)
+            if self._settled == last - 1:
+                self._settled = last
+        self._channel.write(
+            _SETTLE.pack(FRAME_METHOD, self._channel.number, _SIZE, method, delivery_tag, bits, FRAME_END)
+        )
+
+    def _skip_settled(self, before: int) -> None:
+        """Move C{_settled} over tags that need no ack any more, or never did, up to but without C{before}."""
+        settled = self._settled
+        while settled < before - 1 and settled + 1 not in self.unacked:
+            settled += 1
+        self._settled = settled
+
+    def _stale(self, delivery_tag: object) -> StaleDelivery:
+        if self._channel.reason is not None:
+            return StaleDelivery(f"delivery {delivery_tag} belongs to a channel that is closed: {self._channel.reason}")
+        return StaleDelivery(f"delivery {delivery_tag} was settled before, needs no ack, or was never made")
+
+    def end(self) -> None:
+        """The channel is closing: what is not acknowledged by now is not acknowledged on it any more."""
+        self.unacked.clear()
+        self.pending = 0

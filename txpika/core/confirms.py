@@ -1,0 +1,138 @@
+# -*- test-case-name: txpika.test.test_confirms -*-
+"""
+Which publishes of one channel wait for the broker's word, and what it was.
+
+Owns the sequence numbers of a channel in confirm mode (rabbitmq.com/docs/confirms). Knows completions and returned
+messages; never a frame or the wire. A publish ends once: acked, nacked, returned, or unknown.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from txpika.exceptions import CloseReason, NackError, OutcomeUnknown, ReturnedError
+from txpika.interfaces import ICompletion
+from txpika.message import ReturnedMessage
+
+#: What a returned message is matched by: exchange, routing key, encoded properties. The message itself is never marked.
+Key = tuple[str, str, bytes]
+
+#: Settled numbers tolerated among the keys of mandatory publishes before they are swept out.
+SWEEP = 256
+
+
+class Confirms:
+    """
+    @ivar last: The number of the latest publish; the first is 1.
+    @ivar unconfirmed: Completion by number, for each publish not yet settled, in order.
+    """
+
+    __slots__ = ("_lowest", "_mandatory", "_mandatory_count", "_returned", "last", "unconfirmed")
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.unconfirmed: dict[int, Any] = {}
+        self._lowest = 1
+        self._mandatory: dict[Key, deque[int]] = {}
+        self._mandatory_count = 0
+        self._returned: dict[int, ReturnedMessage] = {}
+
+    def expect(self, completion: Any) -> int:
+        """
+        A message was written: its outcome goes to C{completion}. The publish path does the same in place.
+
+        @param completion: An L{ICompletion}.
+        @return: The number of this publish.
+        """
+        self.last += 1
+        self.unconfirmed[self.last] = completion
+        return self.last
+
+    def expect_return(self, key: Key) -> None:
+        """The latest publish was mandatory: it may come back."""
+        if self._mandatory_count >= SWEEP + 2 * len(self.unconfirmed):
+            self._sweep()
+        self._mandatory_count += 1
+        numbers = self._mandatory.get(key)
+        if numbers is None:
+            self._mandatory[key] = deque((self.last,))
+        else:
+            numbers.append(self.last)
+
+    def returned(self, key: Key, message: ReturnedMessage) -> bool:
+        """
+        A message came back: it belongs to the earliest mandatory publish like it that is neither settled nor returned.
+
+        @return: Whether there is such a publish.
+        """
+        numbers = self._mandatory.get(key)
+        while numbers:
+            number = numbers.popleft()
+            self._mandatory_count -= 1
+            if number in self.unconfirmed:
+                self._returned[number] = message
+                return True
+        return False
+
+    def settle(self, number: int, multiple: bool, acked: bool) -> bool:
+        """
+        The broker's C{basic.ack} or C{basic.nack}.
+
+        @param number: The publish it is about; 0 with C{multiple} means all so far.
+        @param multiple: All unsettled publishes up to and with C{number}, which itself may be settled already.
+        @return: C{False} when the broker names a publish that was never made or that it settled before.
+        """
+        if not multiple:
+            completion = self.unconfirmed.pop(number, None)
+            if completion is None:
+                return False
+            self._complete(number, completion, acked)
+            return True
+        if number == 0:
+            number = self.last
+        if number > self.last:
+            return False
+        # Each number is passed once in the life of the channel, however the broker groups them.
+        for each in range(self._lowest, number + 1):
+            self._lowest = each + 1
+            completion = self.unconfirmed.pop(each, None)
+            if completion is not None:
+                self._complete(each, completion, acked)
+        return True
+
+    def abandon(self, reason: CloseReason) -> None:
+        """The channel or connection ended: what is unsettled is unknown, what was returned is returned."""
+        unconfirmed = list(self.unconfirmed.items())
+        self.unconfirmed.clear()
+        for number, completion in unconfirmed:
+            message = self._returned.pop(number, None)
+            if message is not None:
+                completion.errback(ReturnedError(message))
+            else:
+                unknown = OutcomeUnknown(
+                    reason.reply_text, reason.reply_code, reason.class_id, reason.method_id, reason.initiator
+                )
+                unknown.__cause__ = reason
+                completion.errback(unknown)
+        self._mandatory.clear()
+
+    def _complete(self, number: int, completion: ICompletion, acked: bool) -> None:
+        # RabbitMQ acks a message it returned: the return is its outcome.
+        message = self._returned.pop(number, None) if self._returned else None
+        if message is not None:
+            completion.errback(ReturnedError(message))
+        elif acked:
+            completion.callback(None)
+        else:
+            completion.errback(NackError(f"the broker refused publish {number} of this channel (basic.nack)"))
+
+    def _sweep(self) -> None:
+        """Forget the keys of settled publishes, which nothing returned."""
+        kept: dict[Key, deque[int]] = {}
+        for key, numbers in self._mandatory.items():
+            left = deque(number for number in numbers if number in self.unconfirmed)
+            if left:
+                kept[key] = left
+        self._mandatory = kept
+        self._mandatory_count = sum(map(len, kept.values()))

@@ -1,0 +1,104 @@
+# -*- test-case-name: txpika.test.test_content -*-
+"""
+Put one message together from its method, its header frame and its body frames.
+
+Owns the order these must come in and the sizes they may have (AMQP 0-9-1 section 4.2.6). Knows bytes and limits; not
+whose message it is.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from txpika.exceptions import ProtocolError
+from txpika.spec import FRAME_ERROR, UNEXPECTED_FRAME, Method
+
+#: Largest body that is kept, in bytes; a larger one is dropped as it arrives and its message rejected. RabbitMQ's own
+#: limit is 512 MiB, and 16 MiB since 4.0 unless raised (C{max_message_size}).
+MAX_BODY_SIZE = 64 * 1024 * 1024
+#: Most body frames without a byte in one message. The protocol forbids none and gives them no use.
+MAX_EMPTY_FRAMES = 1000
+
+_HEADER = struct.Struct(">HHQ")
+_BASIC = 60
+
+
+class Content:
+    """
+    @ivar method: The method that announced the message.
+    @ivar raw_properties: Property flags and values, as they came.
+    @ivar size: Announced size of the body, in bytes; -1 before the header frame.
+    @ivar left: Bytes of the body that are still to come.
+    @ivar too_large: The body is over the limit: its bytes are counted, and dropped.
+    """
+
+    __slots__ = ("_empty_frames", "_limit", "_pieces", "left", "method", "raw_properties", "size", "too_large")
+
+    def __init__(self, method: Method, limit: int = MAX_BODY_SIZE) -> None:
+        """
+        @param limit: Largest body that is kept, in bytes.
+        """
+        self.method = method
+        self._limit = limit
+        self.raw_properties = b""
+        self.size = -1
+        self.left = 0
+        self.too_large = False
+        self._empty_frames = 0
+        self._pieces: list[bytes] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether the message is whole."""
+        return self.size >= 0 and not self.left
+
+    def header(self, payload: bytes) -> None:
+        """
+        The header frame.
+
+        @raise ProtocolError: 505 when it is not its turn or its weight is not 0; 501 when it is short or not of class
+            C{basic}.
+        """
+        if self.size >= 0:
+            raise ProtocolError("a second header frame within one message", UNEXPECTED_FRAME)
+        if len(payload) < 14:
+            raise ProtocolError(f"a header frame of {len(payload)} bytes, at least 14", FRAME_ERROR)
+        class_id, weight, size = _HEADER.unpack_from(payload)
+        if class_id != _BASIC:
+            raise ProtocolError(f"a header frame of class {class_id} after a method of class 60", FRAME_ERROR)
+        if weight:
+            raise ProtocolError(f"a header frame of weight {weight}, not 0", UNEXPECTED_FRAME)
+        self.size = self.left = size
+        self.too_large = size > self._limit
+        self.raw_properties = payload[12:]
+
+    def frame(self, size: int) -> None:
+        """
+        A body frame begins; its bytes follow by L{piece}.
+
+        @param size: Of its payload, in bytes.
+        @raise ProtocolError: 505 when it is not its turn, or holds more than is left of the body.
+        """
+        if self.size < 0:
+            raise ProtocolError("a body frame before the header frame", UNEXPECTED_FRAME)
+        if size > self.left:
+            raise ProtocolError(
+                f"a body frame of {size} bytes where {self.left} of {self.size} are left", UNEXPECTED_FRAME
+            )
+        if not size:
+            self._empty_frames += 1
+            if self._empty_frames > MAX_EMPTY_FRAMES:
+                raise ProtocolError(f"more than {MAX_EMPTY_FRAMES} empty body frames", UNEXPECTED_FRAME)
+
+    def piece(self, data: bytes) -> None:
+        """Some of the bytes of the frame that L{frame} announced."""
+        self.left -= len(data)
+        if not self.too_large:
+            self._pieces.append(data)
+
+    def body(self) -> bytes:
+        """
+        The body, joined once; the pieces are let go. C{b""} when it was too large.
+        """
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)

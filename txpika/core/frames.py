@@ -1,0 +1,359 @@
+# -*- test-case-name: txpika.test.test_frames -*-
+"""
+Cut the bytes of the broker into frames, and take whole deliveries in one step.
+
+Owns the one inbound buffer of a connection and the limits on a frame (AMQP 0-9-1 section 4.2.3). Knows channels as
+numbers and what to tell of them; not what a method means.
+
+Two roads lead to the same place. Frame by frame is the general one. A delivery whose method, header and body lie whole
+in the buffer takes the short one: no frame, no method object, no assembly. Whatever the short one does not like, it
+leaves to the general one, which knows the errors.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from txpika.core.content import Content
+from txpika.exceptions import FramingError, IncompatibleProtocolError, ProtocolError, ProtocolVersionMismatch
+from txpika.message import Delivery, Route
+from txpika.spec import (
+    COMMAND_INVALID,
+    FRAME_BODY,
+    FRAME_END,
+    FRAME_ERROR,
+    FRAME_HEADER,
+    FRAME_HEARTBEAT,
+    FRAME_METHOD,
+)
+
+#: Largest frame taken before C{connection.tune} was agreed, in bytes. C{connection.start} carries the broker's
+#: properties, which no limit binds; RabbitMQ's are below 1 KiB, 128 KiB is what it proposes for frames later.
+MAX_FRAME_BEFORE_TUNE = 128 * 1024
+#: Largest method or header frame, in bytes, where frame_max is less: RabbitMQ does not split a content header, so
+#: one may be larger than the agreed frame_max (errata to AMQP 0-9-1, section 11).
+MAX_HEADER_FRAME = 256 * 1024
+#: A BODY frame not yet whole is passed on in pieces of at least this many bytes, so that a peer which sends few bytes
+#: at a time does not make many small objects of them.
+MIN_PIECE = 512
+#: Routes and targets remembered for the short road. More than this many distinct ones and they start anew.
+MAX_REMEMBERED = 1024
+
+_FRAME = struct.Struct(">BHI")
+_HEADER = struct.Struct(">BHIIQ")
+_TAG = struct.Struct(">Q")
+_DELIVER = b"\x00\x3c\x00\x3c"  # class basic, method deliver
+_BASIC_CONTENT = 60 << 16  # class basic, weight 0
+#: Octets of the smallest delivery before its body: method frame with empty names, header frame without properties.
+_SMALLEST = 8 + 4 + 1 + 8 + 1 + 1 + 1 + 8 + 14
+
+
+class Sink(Protocol):
+    """
+    What the receiver reports to. Each call may raise L{ProtocolError}.
+
+    @ivar channels: The open channels by number (L{txpika.core.channel.Channel}).
+    """
+
+    channels: dict[int, Any]
+
+    def method_received(self, number: int, payload: bytes) -> None:
+        """A method frame. C{payload} begins with the class and method numbers."""
+
+    def header_received(self, number: int, payload: bytes) -> None:
+        """A content header frame."""
+
+    def body_started(self, number: int, size: int) -> Content | None:
+        """A body frame of C{size} bytes begins. Returns the content its bytes belong to, C{None} to drop them."""
+
+    def body_finished(self, number: int) -> None:
+        """The body frame is over, its bytes were passed on."""
+
+
+class Target(NamedTuple):
+    """Where the short road leads for deliveries whose frames begin alike, and where in them things are."""
+
+    channel: Any
+    acks: Any
+    consumer_tag: str
+    deliver: Callable[[Delivery], None]
+    unacked: dict[int, None] | None
+    number: int
+    tag_at: int
+    head: int
+
+
+def check_first_bytes(data: bytes) -> bool:
+    """
+    Whether the broker's first bytes may be AMQP 0-9-1.
+
+    @param data: All it has sent, at least one byte.
+    @return: C{False} when more bytes are needed to tell.
+    @raise ProtocolVersionMismatch: when it answered with a protocol header of its own.
+    @raise IncompatibleProtocolError: when it speaks something else.
+    """
+    if data[0] == FRAME_METHOD:
+        return True
+    if b"AMQP".startswith(data[:4]):
+        if len(data) < 8:
+            return False
+        offered = tuple(data[4:8])
+        error = ProtocolVersionMismatch(
+            f"the broker does not speak AMQP 0-9-1: it answered with protocol header AMQP {offered}", initiator="peer"
+        )
+        error.offered = offered
+        raise error
+    if data[:1] == b"H":
+        what = "an HTTP server"
+    elif data[0] in (0x15, 0x16):
+        what = "a TLS server (TLS needs amqps://)"
+    elif data[:1] == b"S":
+        what = "an SSH server"
+    else:
+        what = "no AMQP broker"
+    raise IncompatibleProtocolError(f"the peer seems to be {what}: it began with {data[:16]!r}", initiator="peer")
+
+
+class FrameReceiver:
+    """
+    @ivar max_body: Largest payload of a body frame, in bytes.
+    @ivar halted: It drops all further bytes.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.halted = False
+        self.max_body = MAX_FRAME_BEFORE_TUNE
+        self._max_other = MAX_FRAME_BEFORE_TUNE
+        self._first = True
+        self._tail = b""
+        # A body frame that is still arriving: octets to come with its end octet, its channel, what takes its bytes.
+        self._left = 0
+        self._number = 0
+        self._content: Content | None = None
+        self._targets: dict[bytes, Target] = {}
+        self._routes: dict[bytes, Route] = {}
+
+    @property
+    def buffered(self) -> int:
+        """Bytes held back until their frame is whole."""
+        return len(self._tail)
+
+    def tuned(self, frame_max: int) -> None:
+        """
+        @param frame_max: Agreed size of a whole frame, in bytes.
+        """
+        self.max_body = frame_max - 8
+        self._max_other = max(frame_max, MAX_HEADER_FRAME)
+
+    def forget(self) -> None:
+        """A channel or a consumer is gone: the short road must not lead there any more."""
+        self._targets.clear()
+
+    def halt(self) -> None:
+        """Drop all that was and will be received."""
+        self.halted = True
+        self._tail = b""
+        self._left = 0
+        self._content = None
+        self._targets.clear()
+
+    def receive(self, data: bytes) -> None:
+        """
+        Bytes from the broker, any number. Must not be called from inside what it calls.
+
+        @raise ProtocolError: when they are no AMQP. The receiver is of no use afterwards.
+        @raise IncompatibleProtocolError: the same, of the first bytes.
+        """
+        if self._tail:
+            data = self._tail + data
+            self._tail = b""
+        offset = 0
+        if self._left:
+            offset = self._continue_body(data)
+        elif self._first and data:
+            if not check_first_bytes(data):
+                self._tail = data
+                return
+            self._first = False
+        if not self._left:
+            offset = self._receive_frames(data, offset, len(data))
+        if not self.halted:
+            self._tail = data[offset:]
+
+    def _receive_frames(self, data: bytes, offset: int, end: int) -> int:
+        """
+        Take what is whole.
+
+        @return: Where what is not whole begins.
+        """
+        targets = self._targets
+        routes = self._routes
+        while not self.halted:
+            if end - offset >= _SMALLEST:
+                # The short road: one slice names frame size, channel and consumer at once, another the route.
+                target = targets.get(data[offset : offset + 12 + data[offset + 11]])
+                if target is None:
+                    if data.startswith(_DELIVER, offset + 7) and self._learn(data, offset, end):
+                        continue
+                else:
+                    channel, acks, consumer_tag, deliver, unacked, number, tag_at, head = target
+                    tag_at += offset
+                    head += offset
+                    if head + 22 <= end:
+                        kind, same, properties_size, content, size = _HEADER.unpack_from(data, head)
+                        body_at = head + 8 + properties_size
+                        stop = body_at + size + 8 if size else body_at
+                        if (
+                            stop <= end
+                            and kind == FRAME_HEADER
+                            and same == number
+                            and content == _BASIC_CONTENT
+                            and 14 <= properties_size <= MAX_HEADER_FRAME
+                            and data[body_at - 1] == FRAME_END
+                            and size <= self.max_body
+                            and (
+                                not size
+                                or (
+                                    data[stop - 1] == FRAME_END
+                                    and _FRAME.unpack_from(data, body_at) == (FRAME_BODY, number, size)
+                                )
+                            )
+                            and channel.content is None
+                        ):
+                            tag = _TAG.unpack_from(data, tag_at)[0]
+                            route = routes.get(data[tag_at + 8 : head])
+                            if route is None:
+                                if self._learn(data, offset, end):
+                                    continue
+                            elif tag == acks.delivered + 1:
+                                acks.delivered = tag
+                                if unacked is not None:
+                                    unacked[tag] = None
+                                raw_properties = data[head + 19 : body_at - 1]
+                                body = data[body_at + 7 : stop - 1] if size else b""
+                                offset = stop
+                                deliver(Delivery(acks, consumer_tag, tag, route, raw_properties, body))
+                                continue
+            if end - offset < 7:
+                break
+            stop = self._receive_frame(data, offset, end)
+            if not stop:
+                break
+            offset = stop
+            if self._left:
+                break
+        return offset
+
+    def _receive_frame(self, data: bytes, offset: int, end: int) -> int:
+        """
+        The general road, one frame.
+
+        @return: Where the next frame begins; 0 when this one is not whole.
+        """
+        kind: int
+        number: int
+        size: int
+        kind, number, size = _FRAME.unpack_from(data, offset)
+        if kind not in (FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT):
+            raise FramingError(f"a frame of unknown type {kind}", FRAME_ERROR)
+        if size > (self.max_body if kind == FRAME_BODY else self._max_other):
+            raise ProtocolError(f"a frame of {size} bytes on channel {number}, over the limit", FRAME_ERROR)
+        start = offset + 7
+        stop = start + size + 1
+        if kind == FRAME_BODY:
+            return self._receive_body(data, start, stop, end, number, size)
+        if stop > end:
+            return 0
+        if data[stop - 1] != FRAME_END:
+            raise FramingError(f"a frame that ends with {data[stop - 1]:#04x} instead of 0xce", FRAME_ERROR)
+        if kind == FRAME_METHOD:
+            self._sink.method_received(number, data[start : stop - 1])
+        elif kind == FRAME_HEADER:
+            self._sink.header_received(number, data[start : stop - 1])
+        elif number:
+            raise ProtocolError(f"a heartbeat on channel {number}", COMMAND_INVALID)
+        elif size:
+            raise ProtocolError(f"a heartbeat with {size} bytes of payload", FRAME_ERROR)
+        return stop
+
+    def _receive_body(self, data: bytes, start: int, stop: int, end: int, number: int, size: int) -> int:
+        """A body frame, whole or not: its bytes are passed on as they come, so that nothing is copied twice."""
+        content = self._sink.body_started(number, size)
+        if stop <= end:
+            if data[stop - 1] != FRAME_END:
+                raise FramingError(f"a frame that ends with {data[stop - 1]:#04x} instead of 0xce", FRAME_ERROR)
+            if content is not None:
+                content.piece(data[start : stop - 1])
+            self._sink.body_finished(number)
+            return stop
+        self._left, self._number, self._content = stop - start, number, content
+        return start + self._continue_body(data[start:])
+
+    def _continue_body(self, data: bytes) -> int:
+        """
+        More of a body frame.
+
+        @param data: What came, from where the frame was left.
+        @return: How many bytes of it were taken.
+        """
+        left, have = self._left, len(data)
+        if have < left:
+            if have < MIN_PIECE and have < left - 1:
+                return 0
+            if self._content is not None and have:
+                self._content.piece(data)
+            self._left = left - have
+            return have
+        if data[left - 1] != FRAME_END:
+            raise FramingError(f"a frame that ends with {data[left - 1]:#04x} instead of 0xce", FRAME_ERROR)
+        if self._content is not None and left > 1:
+            self._content.piece(data[: left - 1])
+        self._left, self._content = 0, None
+        self._sink.body_finished(self._number)
+        return left
+
+    def _learn(self, data: bytes, offset: int, end: int) -> bool:
+        """
+        Remember where the delivery at C{offset} leads.
+
+        @return: Whether the short road may take it. C{False} for whatever is not whole, unknown or ill-formed.
+        """
+        kind, number, size = _FRAME.unpack_from(data, offset)
+        channel = self._sink.channels.get(number)
+        head = offset + size + 8
+        tag_at = offset + 12 + data[offset + 11]
+        if kind != FRAME_METHOD or channel is None or not tag_at + 11 < head <= end or size > MAX_HEADER_FRAME:
+            return False
+        consumer = channel.consumers.get(data[offset + 12 : tag_at])
+        exchange_at = tag_at + 9
+        key_at = exchange_at + 1 + data[exchange_at]
+        if (
+            consumer is None
+            or key_at >= head - 1
+            or key_at + 1 + data[key_at] != head - 1
+            or data[head - 1] != FRAME_END
+        ):
+            return False
+        if len(self._targets) >= MAX_REMEMBERED:
+            self._targets.clear()
+        if len(self._routes) >= MAX_REMEMBERED:
+            self._routes.clear()
+        self._routes[data[tag_at + 8 : head]] = (
+            bool(data[tag_at + 8] & 1),
+            str(data[exchange_at + 1 : key_at], "utf-8", "surrogateescape"),
+            str(data[key_at + 1 : head - 1], "utf-8", "surrogateescape"),
+        )
+        self._targets[data[offset:tag_at]] = Target(
+            channel,
+            channel.acks,
+            consumer.consumer_tag,
+            consumer.deliver,
+            None if consumer.no_ack else channel.acks.unacked,
+            number,
+            tag_at - offset,
+            head - offset,
+        )
+        return True

@@ -1,0 +1,237 @@
+# -*- test-case-name: txpika.test.test_exceptions -*-
+"""
+Every exception txpika raises or fails a Deferred with, beside L{ValueError} and L{TypeError} for wrong arguments.
+
+The tree has one branch a cause: the connection ended, the channel ended, one publish did not reach a queue, the bytes
+of the peer make no sense. An exception carries what is known as attributes; its text is one line without a secret.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+#: Who ended a connection or a channel: this program, the broker, or the network between them.
+Initiator = Literal["local", "peer", "network"]
+
+#: What became of a message or a call. C{"not sent"}: no byte of it was written. C{"unknown"}: it was written, and what
+#: the broker did with it was never told. C{"nacked"}, C{"returned"}: the broker refused it, or no queue wanted it.
+#: C{"closed"}: not about a message.
+Outcome = Literal["not sent", "unknown", "nacked", "returned", "closed"]
+
+
+class AMQPError(Exception):
+    """
+    The root of everything below.
+
+    @ivar outcome: What became of the message or call that failed.
+    """
+
+    outcome: Outcome = "closed"
+
+
+class CloseReason(AMQPError):
+    """
+    A connection or a channel ended, or a call could not outlive one that did.
+
+    @ivar reply_code: AMQP reply code, 0 where none was exchanged (AMQP 0-9-1 section 1.2).
+    @ivar reply_text: The text beside the code, with undecodable bytes replaced.
+    @ivar class_id: Class of the method the closing peer blames, 0 for none.
+    @ivar method_id: The method within that class, 0 for none.
+    @ivar initiator: Who ended it.
+    """
+
+    def __init__(
+        self,
+        reply_text: str,
+        reply_code: int = 0,
+        class_id: int = 0,
+        method_id: int = 0,
+        initiator: Initiator = "local",
+        outcome: Outcome | None = None,
+    ) -> None:
+        super().__init__(reply_text)
+        self.reply_text = reply_text
+        self.reply_code = reply_code
+        self.class_id = class_id
+        self.method_id = method_id
+        self.initiator: Initiator = initiator
+        if outcome is not None:
+            self.outcome = outcome
+
+    def with_outcome(self, outcome: Outcome) -> CloseReason:
+        """
+        @return: A fresh exception of the same type and reason, for one more waiting call.
+        """
+        copy = type(self).__new__(type(self))
+        copy.args = self.args
+        copy.__dict__.update(self.__dict__)
+        copy.outcome = outcome
+        copy.__cause__ = self.__cause__
+        return copy
+
+    def __str__(self) -> str:
+        text = self.reply_text.encode("unicode_escape", "backslashreplace").decode("ascii")
+        if not self.reply_code:
+            return text
+        blamed = f" (class {self.class_id}, method {self.method_id})" if self.class_id else ""
+        return f"{self.reply_code} {text}{blamed}, closed by {self.initiator}"
+
+
+class AMQPConnectionError(CloseReason):
+    """The connection could not be made, or is gone."""
+
+
+class ConnectFailed(AMQPConnectionError):
+    """No transport could be made: unknown name, nobody listens, nobody answers. C{__cause__} is Twisted's error."""
+
+
+class ConnectionClosed(AMQPConnectionError):
+    """The connection was open and one side closed it in the orderly way, with a code and a text."""
+
+
+class ConnectionLost(AMQPConnectionError):
+    """The transport went away without a C{connection.close}: the network, or a peer that died."""
+
+    def __init__(
+        self,
+        reply_text: str,
+        reply_code: int = 0,
+        class_id: int = 0,
+        method_id: int = 0,
+        initiator: Initiator = "network",
+        outcome: Outcome | None = None,
+    ) -> None:
+        super().__init__(reply_text, reply_code, class_id, method_id, initiator, outcome)
+
+
+class HeartbeatTimeout(ConnectionLost):
+    """The peer sent nothing for two heartbeat time-outs and is taken for dead."""
+
+
+class HandshakeError(AMQPConnectionError):
+    """The connection ended, or was refused, before C{connection.open-ok}."""
+
+
+class HandshakeTimeout(HandshakeError):
+    """The peer did not finish the handshake within its deadline."""
+
+
+class IncompatibleProtocolError(HandshakeError):
+    """The peer speaks something else than AMQP 0-9-1: HTTP, TLS, SSH, another AMQP."""
+
+
+class ProtocolVersionMismatch(IncompatibleProtocolError):
+    """
+    The peer answered with a protocol header of its own.
+
+    @ivar offered: The four octets after C{AMQP}, e.g. C{(3, 1, 0, 0)}.
+    """
+
+    offered: tuple[int, ...] = ()
+
+
+class AuthenticationError(HandshakeError):
+    """The broker refused the credentials, or offers no mechanism they can answer."""
+
+
+class ProtocolError(AMQPConnectionError):
+    """The peer broke the protocol; C{reply_code} says how (501, 502, 503, 504, 505), and the connection was closed."""
+
+
+class FramingError(ProtocolError):
+    """The peer's bytes cannot be cut into frames. Nothing can be said to it any more (AMQP 0-9-1 section 4.2.3)."""
+
+
+class NotConnected(AMQPConnectionError):
+    """The call needs an open connection and there is none (any more). Nothing was written."""
+
+    outcome: Outcome = "not sent"
+
+
+class NoFreeChannels(AMQPError):
+    """All channel numbers the broker allows are in use. Nothing was written."""
+
+    outcome: Outcome = "not sent"
+
+
+class ChannelError(CloseReason):
+    """The channel, not the connection, is the cause."""
+
+
+class ChannelClosed(ChannelError):
+    """The channel is closed: by the broker, whose code, text and blamed method are here, or by this program."""
+
+
+class ConsumerCancelled(ChannelError):
+    """The consumer is no more. C{initiator} is C{"peer"}: the broker cancelled it, e.g. as its queue was deleted."""
+
+
+class PublishError(AMQPError):
+    """A message was published and did not safely reach a queue, or nobody knows."""
+
+
+class NackError(PublishError):
+    """The broker refused responsibility for the message (C{basic.nack})."""
+
+    outcome: Outcome = "nacked"
+
+
+class ReturnedError(PublishError):
+    """
+    No queue took the mandatory message.
+
+    @ivar message: The L{txpika.message.ReturnedMessage}, with the broker's code and text.
+    """
+
+    outcome: Outcome = "returned"
+
+    def __init__(self, message: Any) -> None:
+        super().__init__(str(message))
+        self.message = message
+
+
+class OutcomeUnknown(PublishError, CloseReason):
+    """The message was written, and channel or connection ended before the broker told its fate; C{__cause__} is why."""
+
+    outcome: Outcome = "unknown"
+
+
+class OutboundBufferFull(PublishError):
+    """Publishing is held up and the bytes waiting have reached their limit. Nothing of this message was written."""
+
+    outcome: Outcome = "not sent"
+
+
+class StaleDelivery(AMQPError):
+    """The delivery was settled before, or its channel is gone: there is nothing to acknowledge. Nothing was written."""
+
+    outcome: Outcome = "not sent"
+
+
+class MessageTooLarge(AMQPError):
+    """
+    A message was over C{max_body_size}. Its body was dropped as it arrived, and it was rejected without requeueing.
+
+    @ivar delivery: The L{txpika.message.Delivery}, with an empty body; settled.
+    @ivar size: Size of the body, in bytes.
+    """
+
+    def __init__(self, delivery: Any, size: int) -> None:
+        super().__init__(f"a message of {size} bytes from exchange {delivery.exchange!r} is over max_body_size")
+        self.delivery = delivery
+        self.size = size
+
+
+class DecodeError(AMQPError):
+    """
+    Bytes of the peer that mean nothing.
+
+    In a method they close the connection with L{reply_code}. In the properties of a message they concern that message
+    alone: reading a property raises this, and the connection lives.
+
+    @ivar reply_code: 501 where lengths do not add up, 502 for an illegal value.
+    """
+
+    def __init__(self, text: str, reply_code: int = 501) -> None:
+        super().__init__(text)
+        self.reply_code = reply_code

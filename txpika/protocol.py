@@ -1,0 +1,208 @@
+# -*- test-case-name: txpika.test.test_protocol -*-
+"""
+One connection, as a Twisted program knows it: an C{IProtocol} over the engine.
+
+Owns nothing but the Deferreds of who waits for it to open and to close. Works with every endpoint and transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txpika import uri
+from txpika.channel import Channel
+from txpika.core.connection import Connection
+from txpika.exceptions import AMQPError, CloseReason
+from txpika.parameters import ConnectionParameters
+
+
+def parameters_of(url_or_parameters: str | ConnectionParameters | None) -> ConnectionParameters:
+    """
+    @param url_or_parameters: An AMQP URI, parameters, or C{None} for the defaults.
+    @raise ValueError: when the URI is none.
+    @raise TypeError: when it is something else.
+    """
+    if url_or_parameters is None:
+        return ConnectionParameters()
+    if isinstance(url_or_parameters, ConnectionParameters):
+        return url_or_parameters
+    return uri.parse(url_or_parameters)
+
+
+class AMQPProtocol(Protocol):
+    """
+    A connection to a RabbitMQ broker.
+
+    L{txpika.connect} makes one that is open. One that an endpoint or a C{ClientService} made from an L{AMQPFactory} may
+    still be in its handshake: L{channel} waits for that by itself, L{when_open} tells.
+
+    @ivar parameters: What it was made with.
+    """
+
+    _log = Logger()
+
+    def __init__(self, parameters: str | ConnectionParameters | None = None, clock: Any = None) -> None:
+        """
+        @param parameters: An AMQP URI or L{ConnectionParameters}. Host and port in them are the endpoint's business.
+        @param clock: An C{IReactorTime}; by default the reactor.
+        """
+        self.parameters = parameters_of(parameters)
+        if clock is None:
+            from twisted.internet import reactor as clock
+        self._core = Connection(self.parameters, clock, self)
+        self._opens: list[Deferred[AMQPProtocol]] = []
+        self._ends: list[Deferred[CloseReason]] = []
+        self._ended = False
+        #: Called with the broker's reason when it stops taking messages for want of memory or disk.
+        self.on_blocked: Callable[[str], None] | None = None
+        #: Called when it takes them again.
+        self.on_unblocked: Callable[[], None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether channels can be opened."""
+        return self._core.is_open
+
+    @property
+    def server_properties(self) -> Mapping[str, Any]:
+        """What the broker says of itself: product, version, capabilities and more; empty before it did."""
+        return self._core.server_properties
+
+    @property
+    def closed(self) -> Deferred[CloseReason]:
+        """
+        Fires with the reason when the connection is gone and its transport closed; never fails. Each access makes a
+        new Deferred.
+        """
+        if self._ended:
+            assert self._core.reason is not None
+            return succeed(self._core.reason)
+        waiter: Deferred[CloseReason] = Deferred(self._ends.remove)
+        self._ends.append(waiter)
+        return waiter
+
+    def when_open(self) -> Deferred[AMQPProtocol]:
+        """
+        @return: Fires with this protocol after C{connection.open-ok}; fails with what went wrong in the handshake.
+        """
+        if self._core.reason is not None:
+            return fail(self._core.reason.with_outcome("closed"))
+        if self._core.is_open:
+            return succeed(self)
+        waiter: Deferred[AMQPProtocol] = Deferred(self._opens.remove)
+        self._opens.append(waiter)
+        return waiter
+
+    def channel(self) -> Deferred[Channel]:
+        """
+        Open a channel. During the handshake this waits for its end.
+
+        @return: Fires with the L{Channel} after C{channel.open-ok}. Fails with L{txpika.exceptions.NoFreeChannels},
+            L{txpika.exceptions.NotConnected}, or why the connection ended.
+        """
+        if self._core.reason is None and not self._core.is_open:
+            return self.when_open().addCallback(lambda _: self.channel())
+        try:
+            core = self._core.open_channel(Deferred)
+        except AMQPError as error:
+            return fail(error)
+        core.face = Channel(core, self)
+        opened: Deferred[Channel] = core.opened
+        return opened
+
+    def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> Deferred[None]:
+        """
+        Close the connection in the orderly way: calls and confirmations under way may end, then the broker is told,
+        then the transport is closed. All of it takes at most C{close_timeout} seconds, also when the broker has
+        stopped reading. Harmless when it is closed.
+
+        @return: Fires with C{None} when the transport is closed. Never fails.
+        """
+        closed = self.closed
+        self._core.close(reply_code, reply_text)
+        return closed.addCallback(lambda reason: None)
+
+    def abort(self) -> None:
+        """Drop the connection at once, without a word to the broker."""
+        self._core.abort()
+
+    # IProtocol
+
+    def connectionMade(self) -> None:
+        """The transport is there: begin the handshake."""
+        transport: Any = self.transport
+        self._core.connection_made(transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of the broker."""
+        self._core.data_received(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The transport is gone."""
+        self._core.connection_lost(reason.value)
+
+    # What the engine tells
+
+    def opened(self) -> None:
+        """The handshake is over."""
+        opens, self._opens = self._opens, []
+        for waiter in opens:
+            waiter.callback(self)
+
+    def blocked(self, reason: str) -> None:
+        """The broker has a resource alarm."""
+        self._log.warn("The broker takes no messages for now: {reason!r}", reason=reason)
+        self._tell(self.on_blocked, reason)
+
+    def unblocked(self) -> None:
+        """The alarm is over."""
+        self._log.info("The broker takes messages again")
+        self._tell(self.on_unblocked)
+
+    def _tell(self, function: Callable[..., None] | None, *arguments: Any) -> None:
+        if function is not None:
+            try:
+                function(*arguments)
+            except Exception:
+                self._log.failure("A callback of the connection raised")
+
+    def ended(self, reason: CloseReason) -> None:
+        """Everything on the connection has ended and the transport is closed."""
+        self._ended = True
+        opens, self._opens = self._opens, []
+        for waiter in opens:
+            waiter.errback(reason.with_outcome("closed"))
+        ends, self._ends = self._ends, []
+        for end in ends:
+            end.callback(reason)
+
+
+class AMQPFactory(Factory):
+    """
+    Makes an L{AMQPProtocol} for each connection. Give it to any endpoint, or to a C{ClientService}.
+    """
+
+    protocol = AMQPProtocol
+    noisy = False
+
+    def __init__(self, parameters: str | ConnectionParameters | None = None, clock: Any = None) -> None:
+        """
+        @param parameters: An AMQP URI or L{ConnectionParameters}; the endpoint decides about host and port.
+        @param clock: An C{IReactorTime}; by default the reactor.
+        @raise ValueError: when the URI is none.
+        """
+        self.parameters = parameters_of(parameters)
+        self._clock = clock
+
+    def buildProtocol(self, addr: IAddress | None) -> AMQPProtocol:
+        """@return: A new protocol with this factory's parameters."""
+        protocol = self.protocol(self.parameters, self._clock)
+        protocol.factory = self
+        return protocol

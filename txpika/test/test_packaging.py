@@ -1,0 +1,175 @@
+"""Tests for what is built and installed: the wheel, Twisted's plugins folder, and what an import brings along."""
+
+from __future__ import annotations
+
+import json
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import txpika
+from txpika._version import __version__
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+#: Imports the modules named on standard input one by one; prints which of them were first to load what.
+IMPORT_EACH = """
+import importlib, json, sys
+names, unwanted = json.load(sys.stdin)
+blame = {}
+for name in names:
+    importlib.import_module(name)
+    for module in unwanted:
+        if module in sys.modules:
+            blame.setdefault(module, name)
+json.dump(blame, sys.stdout)
+"""
+
+
+def project() -> dict[str, Any]:
+    """pyproject.toml, for the tests that make sense in a checkout only."""
+    path = REPOSITORY / "pyproject.toml"
+    if not path.exists():
+        raise SkipTest("only in a checkout of the repository")
+    return tomllib.loads(path.read_text())
+
+
+def every_module() -> list[str]:
+    """The names of all modules of txpika, without its tests, and of its plugin file."""
+    found = [module.name for module in pkgutil.walk_packages(txpika.__path__, "txpika.")]
+    return ["txpika", *(name for name in found if not name.startswith("txpika.test")), "twisted.plugins.txpika_plugin"]
+
+
+def run_python(program: str, cwd: str, given: object = None) -> str:
+    """
+    Run a program in a new interpreter, which finds txpika where this one does.
+
+    @raise AssertionError: It failed; the text is what it said.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(txpika.__path__[0])},
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class ImportTests(SynchronousTestCase):
+    """What importing txpika brings along."""
+
+    def setUp(self) -> None:
+        self.folder = self.mktemp()
+        os.mkdir(self.folder)
+
+    def first_to_import(self, names: list[str], *unwanted: str) -> object:
+        return json.loads(run_python(IMPORT_EACH, self.folder, [names, unwanted]))
+
+    def test_the_walk_finds_the_modules(self) -> None:
+        self.assertLessEqual(
+            {"txpika", "txpika.core.heartbeat", "txpika.spec.generate", "twisted.plugins.txpika_plugin"},
+            set(every_module()),
+        )
+
+    def test_no_module_installs_a_reactor(self) -> None:
+        self.assertEqual(self.first_to_import(every_module(), "twisted.internet.reactor"), {})
+
+    def test_the_top_level_name_of_a_class_installs_no_reactor(self) -> None:
+        program = 'import sys, txpika; txpika.BasicProperties; assert "twisted.internet.reactor" not in sys.modules'
+        run_python(program, self.folder)
+
+    def test_the_lower_floors_do_without_twisted(self) -> None:
+        (contract,) = (
+            contract
+            for contract in project()["tool"]["importlinter"]["contracts"]
+            if contract.get("forbidden_modules") == ["twisted"]
+        )
+        packages = tuple(contract["source_modules"])
+        names = [name for name in every_module() if name.startswith(packages)]
+        self.assertGreater(len(names), len(packages))
+        self.assertEqual(self.first_to_import(names, "twisted", "asyncio", "ssl"), {})
+
+
+class WheelTests(SynchronousTestCase):
+    """The wheel, built without the network from a copy of the sources."""
+
+    def setUp(self) -> None:
+        project()
+        self.folder = Path(self.mktemp()).resolve()
+        source = self.folder / "source"
+        source.mkdir(parents=True)
+        for name in ("pyproject.toml", "setup.py", "README.rst", "LICENSE"):
+            shutil.copy(REPOSITORY / name, source)
+        for name in ("txpika", "twisted", "tools", "benchmarks"):
+            shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        # A cache that Twisted may have left in a checkout.
+        (source / "twisted" / "plugins" / "dropin.cache").write_bytes(b"")
+        offline = ("--no-index", "--no-deps", "--no-build-isolation")
+        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", *offline, "--wheel-dir", str(self.folder), str(source)]
+        done = subprocess.run(pip, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        (self.wheel,) = self.folder.glob("*.whl")
+
+    def test_contents_are_the_sources_and_nothing_else(self) -> None:
+        expected = {
+            str(path.relative_to(REPOSITORY))
+            for path in (REPOSITORY / "txpika").rglob("*")
+            if path.suffix in {".py", ".toml"} or path.name == "py.typed"
+        }
+        self.assertLessEqual({"txpika/py.typed", "txpika/spec/amqp0_9_1.toml", "txpika/test/__init__.py"}, expected)
+        expected.add("twisted/plugins/txpika_plugin.py")
+        with zipfile.ZipFile(self.wheel) as archive:
+            names = archive.namelist()
+        information = f"txpika-{__version__}.dist-info/"
+        self.assertEqual({name for name in names if not name.startswith(information)}, expected)
+        self.assertIn(f"{information}licenses/LICENSE", names)
+
+    def test_metadata(self) -> None:
+        with zipfile.ZipFile(self.wheel) as archive:
+            lines = archive.read(f"txpika-{__version__}.dist-info/METADATA").decode().splitlines()
+        for line in (
+            "Name: txpika",
+            f"Version: {__version__}",
+            "Requires-Python: >=3.11",
+            "License-Expression: MPL-2.0",
+            "Requires-Dist: Twisted>=24.11",
+        ):
+            self.assertIn(line, lines)
+
+
+class PluginTests(SynchronousTestCase):
+    """Twisted finds the plugin file of the installed txpika, editable or not."""
+
+    def test_the_folder_is_where_twisted_looks(self) -> None:
+        folder = self.mktemp()
+        os.mkdir(folder)
+        # -P and no PYTHONPATH: only what is installed counts, not what lies in the current folder.
+        program = (
+            "import importlib.util, os, twisted.plugins\n"
+            "print(importlib.util.find_spec('txpika') is not None)\n"
+            "print(*[p for p in twisted.plugins.__path__ if os.path.exists(os.path.join(p, 'txpika_plugin.py'))])"
+        )
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        python = [sys.executable, "-P", "-c", program]
+        done = subprocess.run(python, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+        installed, found = done.stdout.splitlines()
+        if installed != "True":
+            raise SkipTest("txpika is not installed: run `make venv`")
+        self.assertEqual(len(found.split()), 1)
+
+    def test_our_folders_do_not_hide_twisteds(self) -> None:
+        project()
+        for folder in ("twisted", "twisted/plugins"):
+            self.assertFalse((REPOSITORY / folder / "__init__.py").exists())
