@@ -57,6 +57,9 @@ WRAPPER_FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 #: Where servers live that are not on an ordinary user's PATH.
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin", "/opt/homebrew/sbin")
 
+#: Installs it without starting the machine's own broker.
+INSTALL_SCRIPT = Path(__file__).resolve().with_name("install_rabbitmq.sh")
+
 HOW_TO_INSTALL = "RabbitMQ is missing; install rabbitmq-server (Debian, Ubuntu: apt-get install rabbitmq-server)"
 
 
@@ -546,23 +549,6 @@ def run(command: Sequence[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
-#: Installs without starting the machine's own broker: policy-rc.d is Debian's switch for that, and goes away again. One
-#: that exists already is the administrator's, and stays as it is.
-INSTALL_SCRIPT = """
-set -e
-export DEBIAN_FRONTEND=noninteractive
-if [ ! -e /usr/sbin/policy-rc.d ]; then
-    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-    trap 'exit 1' HUP INT TERM
-    printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d
-    chmod 755 /usr/sbin/policy-rc.d
-fi
-apt-get -q -o DPkg::Lock::Timeout=120 update
-apt-get -q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends rabbitmq-server
-if [ -d /run/systemd/system ]; then systemctl disable --quiet rabbitmq-server || true; fi
-"""
-
-
 def ensure() -> int:
     """
     Have RabbitMQ on this machine.
@@ -571,25 +557,11 @@ def ensure() -> int:
     """
     if find_server() is not None:
         return 0
-    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    may_install = shutil.which("apt-get") and not (
-        as_root and (not shutil.which("sudo") or subprocess.run([*as_root, "true"], capture_output=True).returncode)
-    )
-    if not may_install:
-        print(HOW_TO_INSTALL, file=sys.stderr)
-        return 1
-    print("installing rabbitmq-server with apt-get (once; takes a minute)", file=sys.stderr, flush=True)
     done = subprocess.run(
-        [*as_root, "sh", "-c", INSTALL_SCRIPT],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
+        ["/bin/sh", str(INSTALL_SCRIPT)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
     )
     if done.returncode or find_server() is None:
-        print("\n".join(done.stdout.splitlines()[-15:]), file=sys.stderr)
-        print(f"apt-get did not install RabbitMQ. {HOW_TO_INSTALL}", file=sys.stderr)
+        print("\n".join([*done.stdout.splitlines()[-15:], HOW_TO_INSTALL]), file=sys.stderr)
         return 1
     return 0
 

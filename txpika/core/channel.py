@@ -208,14 +208,12 @@ class Channel:
 
     def _write_publish(self, held: HeldPublish) -> None:
         self._connection.send(held.data)
-        if self.confirms is None:
-            held.callback(None) if held.completion is not None else None
-            return
-        self.confirms.expect(held)
-        if held.key is not None:
-            self.confirms.expect_return(held.key)
-        if len(self.confirms.unconfirmed) >= self._window:
-            self.gate.close(WINDOW)
+        if self.confirms is not None:
+            self.confirms.expect(held)
+            if held.key is not None:
+                self.confirms.expect_return(held.key)
+            if len(self.confirms.unconfirmed) >= self._window:
+                self.gate.close(WINDOW)
 
     # Calls
 
@@ -261,6 +259,7 @@ class Channel:
     def advance(self) -> None:
         """Write what waits in the queue, as far as it may be written."""
         queue = self._queue
+        written: list[HeldPublish] = []
         while queue and self._waiting is None:
             item = queue[0]
             held = isinstance(item, HeldPublish)
@@ -271,6 +270,7 @@ class Channel:
                 self._connection.held -= len(item.data)
                 if not item.cancelled:
                     self._write_publish(item)
+                    written.append(item)
             elif not (item.cancelled and item.replies):
                 self._write_call(item)
             elif item.finish is not None:
@@ -278,6 +278,10 @@ class Channel:
         if not queue:
             self._connection.holding.pop(self, None)
         self.update()
+        if self.confirms is None:
+            # Only now, when the way is clear again: who publishes from here takes the direct road.
+            for item in written:
+                item.callback(None)
 
     def update(self) -> None:
         """Something that C{clear} depends on has changed."""

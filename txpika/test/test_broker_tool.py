@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import os
 import signal
 import socket
@@ -131,7 +132,7 @@ class StandInTests(SynchronousTestCase):
         told = 'import os, sys; print(os.environ["TXPIKA_TEST_URI"], os.environ["TXPIKA_TEST_NODE"]); sys.exit(7)'
         process = self.start(sys.executable, "-c", told)
         uri, node = process.communicate()[0].split()
-        self.assertRegex(uri, r"^amqp://txpika:[0-9a-f]{24}@127\.0\.0\.1:\d+/$")
+        self.assertRegex(uri, r"^amqp://txpika:[0-9a-f]{24}@127\.0\.0\.1:\d+/%2F$")
         self.assertRegex(node, rf"^txpika-{process.pid}-[0-9a-f]{{6}}@localhost$")
         self.assertEqual(process.returncode, 7)
         self.assertNothingLeft()
@@ -210,6 +211,7 @@ class FindingTests(SynchronousTestCase):
         self.folder.mkdir(parents=True)
         self.patch(self.tool, "SYSTEM_FOLDERS", ())
         self.patch(self.tool, "DEBIAN_SCRIPTS", self.folder / "debian")
+        self.install_by("exit 3")
         self.patch(os, "environ", {**os.environ, "PATH": str(self.folder)})
 
     def executable(self, path: Path) -> Path:
@@ -218,16 +220,37 @@ class FindingTests(SynchronousTestCase):
         path.chmod(0o755)
         return path
 
+    def install_by(self, text: str) -> None:
+        """Let this stand for C{tools/install_rabbitmq.sh}."""
+        script = self.folder / "install.sh"
+        script.write_text(text)
+        self.patch(self.tool, "INSTALL_SCRIPT", script)
+
+    def ensure(self) -> tuple[int, str]:
+        """Exit status of C{ensure}, and what it wrote to standard error."""
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            return self.tool.ensure(), errors.getvalue()
+
     def test_missing_in_one_line(self) -> None:
-        errors = self.folder / "errors"
-        with errors.open("w") as stream, contextlib.redirect_stderr(stream):
-            self.assertEqual(self.tool.ensure(), 1)
-        self.assertRegex(errors.read_text(), r"^RabbitMQ is missing; install rabbitmq-server .*\n$")
+        self.assertEqual(self.ensure(), (1, self.tool.HOW_TO_INSTALL + "\n"))
         self.assertRaisesRegex(self.tool.RabbitMQError, "RabbitMQ is missing", self.tool.PrivateRabbitMQ)
+
+    def test_installed(self) -> None:
+        self.install_by(f": > {self.folder}/rabbitmq-server; /bin/chmod 755 {self.folder}/rabbitmq-server")
+        self.assertEqual(self.ensure(), (0, ""))
+
+    def test_installing_fails(self) -> None:
+        self.install_by("echo E: no space left; exit 100")
+        self.assertEqual(self.ensure(), (1, "E: no space left\n" + self.tool.HOW_TO_INSTALL + "\n"))
+
+    def test_installing_has_no_effect(self) -> None:
+        self.install_by("exit 0")
+        self.assertEqual(self.ensure()[0], 1)
 
     def test_present(self) -> None:
         self.executable(self.folder / "rabbitmq-server")
-        self.assertEqual(self.tool.ensure(), 0)
+        self.assertEqual(self.ensure(), (0, ""))
 
     def test_the_one_on_path_goes_before_debians(self) -> None:
         self.executable(self.folder / "debian" / "rabbitmq-server")
