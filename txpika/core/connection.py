@@ -9,8 +9,7 @@ breaks the protocol. Knows a transport and a clock; nothing of how either works,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from txpika.core.acks import Acks

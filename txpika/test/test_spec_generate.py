@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import os
 import subprocess
 import sys
@@ -41,7 +43,8 @@ class CommandTests(SynchronousTestCase):
 
     def run_here(self, *arguments: str) -> int:
         """Exit status, with the copied facts and an own folder."""
-        return generate.main(["--facts", str(self.facts), "--output", str(self.folder), *arguments])
+        with contextlib.redirect_stderr(io.StringIO()):
+            return generate.main(["--facts", str(self.facts), "--output", str(self.folder), *arguments])
 
     def test_the_tree_is_up_to_date(self) -> None:
         self.assertEqual(self.run_command("--check"), (0, ""))
@@ -155,7 +158,7 @@ class LayoutTests(SynchronousTestCase):
         )
         value = method(True, 0x0102, True, "x", True)
         self.assertEqual(value.encode().hex(), "005a0063" + "01" + "0102" + "01" + "0178" + "01")
-        self.assertEqual(method.read(value.encode(), 4), (value, 10))
+        self.assertEqual(method.read(value.encode(), 4), (value, 11))
 
     def test_a_word_of_python_gets_an_underscore(self) -> None:
         self.assertEqual(self.method([{"name": "in", "domain": "bit"}]).FIELDS, ("in_",))
