@@ -9,7 +9,7 @@ in tests, never for each frame.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from zope.interface import Attribute, Interface
 
@@ -48,6 +48,13 @@ class IClock(Interface):
 
     def callLater(delay: float, callable: Callable[..., Any], *args: Any) -> Any:
         """Call C{callable(*args)} in C{delay} seconds. Returns an L{IDelayedCall}."""
+
+
+class Clock(Protocol):
+    """L{IClock} as a type: what fits without saying so, e.g. Twisted's own clocks."""
+
+    def seconds(self) -> float: ...
+    def callLater(self, delay: float, callable: Callable[..., Any], /, *args: Any) -> Any: ...
 
 
 class ICompletion(Interface):

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-from txpika.core.content import MAX_BODY_SIZE
 from txpika.credentials import PlainCredentials
 from txpika.interfaces import ICredentials
 from txpika.spec import PORT, encode_table
@@ -35,6 +34,9 @@ DEFAULT_CONNECTION_TIMEOUT = 15.0
 DEFAULT_CLOSE_TIMEOUT = 10.0
 #: Messages that may wait for their confirmation on one channel before publishing waits.
 DEFAULT_CONFIRM_WINDOW = 1024
+#: Largest message body taken, in bytes; a larger one is dropped as it arrives and rejected. RabbitMQ's own limit is
+#: 512 MiB, and 16 MiB since 4.0 unless raised (C{max_message_size}).
+DEFAULT_MAX_BODY_SIZE = 64 * 1024 * 1024
 #: Bytes of messages that may wait for the gate on one connection.
 DEFAULT_MAX_HELD = 64 * 1024 * 1024
 
@@ -108,7 +110,7 @@ class ConnectionParameters:
         locale: str = "en_US",
         confirm_window: int = DEFAULT_CONFIRM_WINDOW,
         max_held: int = DEFAULT_MAX_HELD,
-        max_body_size: int = MAX_BODY_SIZE,
+        max_body_size: int = DEFAULT_MAX_BODY_SIZE,
     ) -> None:
         """
         @param host: Name or address of the broker.

@@ -47,7 +47,7 @@ from txpika.exceptions import (
     NotConnected,
     ProtocolError,
 )
-from txpika.interfaces import IClock, ICredentials, ITransport
+from txpika.interfaces import Clock, ICredentials, ITransport
 from txpika.parameters import MIN_FRAME_MAX, ConnectionParameters
 from txpika.spec import (
     ACCESS_REFUSED,
@@ -103,7 +103,7 @@ class Connection:
     @ivar ignored: Counts, by kind, what the broker sent in vain and was let pass.
     """
 
-    def __init__(self, parameters: ConnectionParameters, clock: IClock, listener: ConnectionListener) -> None:
+    def __init__(self, parameters: ConnectionParameters, clock: Clock, listener: ConnectionListener) -> None:
         self.parameters = parameters
         self._clock = clock
         self._listener = listener

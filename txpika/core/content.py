@@ -13,9 +13,6 @@ import struct
 from txpika.exceptions import ProtocolError
 from txpika.spec import FRAME_ERROR, UNEXPECTED_FRAME, Method
 
-#: Largest body that is kept, in bytes; a larger one is dropped as it arrives and its message rejected. RabbitMQ's own
-#: limit is 512 MiB, and 16 MiB since 4.0 unless raised (C{max_message_size}).
-MAX_BODY_SIZE = 64 * 1024 * 1024
 #: Most body frames without a byte in one message. The protocol forbids none and gives them no use.
 MAX_EMPTY_FRAMES = 1000
 
@@ -34,7 +31,7 @@ class Content:
 
     __slots__ = ("_empty_frames", "_limit", "_pieces", "left", "method", "raw_properties", "size", "too_large")
 
-    def __init__(self, method: Method, limit: int = MAX_BODY_SIZE) -> None:
+    def __init__(self, method: Method, limit: int) -> None:
         """
         @param limit: Largest body that is kept, in bytes.
         """

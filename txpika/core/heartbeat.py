@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from txpika.interfaces import IClock, IDelayedCall
+from txpika.interfaces import Clock, IDelayedCall
 
 #: A peer is dead after this many timeouts without a byte. RabbitMQ itself waits for two checks without one.
 MISSED_TIMEOUTS = 2
@@ -36,7 +36,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        clock: IClock,
+        clock: Clock,
         timeout: float,
         counts: ByteCounts,
         send: Callable[[], None],
