@@ -63,6 +63,7 @@ check-install: $(VENV)/bin/python
 
 clean:
 	rm -rf $(VENV) build dist txpika.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -f twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An editable install, so that a changed file needs none; a changed pyproject.toml does.

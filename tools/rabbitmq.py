@@ -349,6 +349,9 @@ class PrivateRabbitMQ:
             cookie.chmod(0o400)
         (self.folder / "enabled_plugins").write_text("[].\n")
         (self.folder / "rabbitmq-env.conf").write_text("")
+        # Even a machine without /etc/hosts knows the node's host.
+        inetrc = '{host, {127,0,0,1}, ["localhost"]}.\n{lookup, [file, native]}.\n'
+        (self.folder / "inetrc").write_text(inetrc)
         lines = [
             f"listeners.tcp.local = 127.0.0.1:{self.port}",
             f"default_user = {self._user}",
@@ -379,6 +382,7 @@ class PrivateRabbitMQ:
             "TMPDIR": folder,
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_INETRC": f"{folder}/inetrc",
             "ERL_CRASH_DUMP_BYTES": "0",
             # The epmd above is the only one: a node that misses it must not start another, which nobody would stop.
             "ERL_AFLAGS": "-start_epmd false",

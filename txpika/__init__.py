@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from txpika.parameters import ConnectionParameters
     from txpika.protocol import AMQPFactory, AMQPProtocol
     from txpika.spec import BasicProperties
+    from txpika.uri import parse_uri
 
 _HOMES = {
     "AMQPFactory": "txpika.protocol",
@@ -33,6 +34,7 @@ _HOMES = {
     "PlainCredentials": "txpika.credentials",
     "ReturnedMessage": "txpika.message",
     "connect": "txpika.endpoint",
+    "parse_uri": "txpika.uri",
 }
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "ReturnedMessage",
     "__version__",
     "connect",
+    "parse_uri",
 ]
 
 

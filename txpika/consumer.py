@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from txpika.exceptions import CloseReason
+from txpika.exceptions import CloseReason, StaleDelivery
 from txpika.message import Delivery
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ class Consumer:
         self._reason = reason
         if reason is None and not self.no_ack:
             for delivery in self._buffer:
-                delivery.nack(requeue=True)
+                with suppress(StaleDelivery):  # the program acked it unseen, by a multiple ack
+                    delivery.nack(requeue=True)
         if reason is not None or not self.no_ack:
             self._buffer.clear()
         self._wake(len(self._waiters))

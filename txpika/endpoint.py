@@ -23,7 +23,7 @@ def connect(url_or_parameters: str | ConnectionParameters | None = None, reactor
     """
     Connect to a broker.
 
-    @param url_or_parameters: An AMQP URI (see L{txpika.uri.parse}), or L{ConnectionParameters}; by default RabbitMQ's
+    @param url_or_parameters: An AMQP URI (see L{txpika.parse_uri}), or L{ConnectionParameters}; by default RabbitMQ's
         guest on this machine.
     @param reactor: An C{IReactorTCP} and C{IReactorTime}; by default the global one.
     @return: Fires with an L{AMQPProtocol} after C{connection.open-ok}. Fails with

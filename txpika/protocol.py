@@ -33,7 +33,7 @@ def parameters_of(url_or_parameters: str | ConnectionParameters | None) -> Conne
         return ConnectionParameters()
     if isinstance(url_or_parameters, ConnectionParameters):
         return url_or_parameters
-    return uri.parse(url_or_parameters)
+    return uri.parse_uri(url_or_parameters)
 
 
 class AMQPProtocol(Protocol):

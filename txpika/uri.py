@@ -25,7 +25,7 @@ _ILLEGAL = re.compile(r"[\s\x00-\x1f#]|%(?![0-9A-Fa-f]{2})|%00")
 _NUMBERS = {"heartbeat": "heartbeat", "channel_max": "channel_max", "frame_max": "frame_max"}
 
 
-def parse(uri: str) -> ConnectionParameters:
+def parse_uri(uri: str) -> ConnectionParameters:
     """
     @param uri: C{amqp://user:password@host:port/vhost?name=value}, each part after the scheme optional, user, password
         and virtual host percent-encoded. No path means the virtual host C{/}, a path of C{/} the one with an empty

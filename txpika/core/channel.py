@@ -230,6 +230,8 @@ class Channel:
         @raise CloseReason: when the channel is closed.
         """
         data = frame(FRAME_METHOD, self.number, method.encode())
+        if len(data) > self._connection.tuned.frame_max:
+            raise ValueError(f"{method.NAME}: {len(data)} bytes are over the frame_max of the connection")
         self._check()
         replies = () if getattr(method, "nowait", False) else method.REPLIES
         call = Call(data, replies, finish)

@@ -532,8 +532,8 @@ class Connection:
         self._receiver.halt()
         self._flush_corked()
         self._through = self.write = _discard
-        self._start_timer("close", FLUSH_TIMEOUT, self._give_up)
         if self._transport is not None:
+            self._start_timer("close", FLUSH_TIMEOUT, self._give_up)
             self._transport.unregisterProducer()  # before loseConnection, which under TLS waits for it
             self._transport.loseConnection()
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: How much of one value C{repr} shows, in characters.
 MAX_SHOWN = 200
 
+#: How many items of a table or an array C{repr} shows at most.
+MAX_SHOWN_ITEMS = 20
+
 
 def shown(value: object) -> str:
     """
@@ -26,8 +29,7 @@ def shown(value: object) -> str:
     # Level by level, so that a huge or deep value is not first written out in full.
     bounded = Repr()
     bounded.maxstring = bounded.maxother = bounded.maxlong = MAX_SHOWN
-    bounded.maxdict = bounded.maxlist = bounded.maxtuple = 20
-    bounded.maxlevel = 4
+    bounded.maxdict = bounded.maxlist = MAX_SHOWN_ITEMS
     try:
         text = bounded.repr(value)
     except Exception:

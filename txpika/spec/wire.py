@@ -176,7 +176,7 @@ def to_timestamp(value: int | DateTime, where: str) -> Timestamp:
 
     if not isinstance(value, datetime):
         raise wrong_type(where, "int or datetime", value)
-    if value.tzinfo is None or value.utcoffset() is None:
+    if value.utcoffset() is None:
         value = value.replace(tzinfo=UTC)
     seconds = (value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
     if seconds < 0:

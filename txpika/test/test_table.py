@@ -249,6 +249,9 @@ class DamageTests(SynchronousTestCase):
                     levels += 1
                 self.assertEqual(levels, depth)
 
+    def test_the_limits(self) -> None:
+        self.assertEqual((MAX_TABLE_DEPTH, MAX_TABLE_ITEMS), (32, 65536))
+
     def test_B65_number_of_values(self) -> None:
         self.assertEqual(read(sized(entry(b"A" + sized(b"V" * (MAX_TABLE_ITEMS - 1)))))["k"][-1:], [None])
         self.assertRefused(sized(entry(b"A" + sized(b"V" * MAX_TABLE_ITEMS))), 502)
@@ -463,6 +466,9 @@ class WritingTests(SynchronousTestCase):
             data = encode_table({"k": value})
             self.assertEqual(encode_table(read(data)), data)
             self.assertRaises(ValueError, encode_table, {"k": wrap(value)})
+            # Neighbours neither add to the depth nor take from it.
+            self.assertEqual(len(encode_table({"a": [[], {}], "k": value, "z": [[], {}]})), len(data) + 2 * 17)
+            self.assertRaises(ValueError, encode_table, {"a": [[], {}], "k": wrap(value)})
         deep: object = None
         for _ in range(20000):
             deep = [deep]

@@ -1,0 +1,43 @@
+"""
+A consumer that comes back: C{ClientService} reconnects, and consumes anew on each connection.
+
+Runs until it is interrupted. The queue is named by the first argument.
+"""
+
+import os
+import sys
+
+from twisted.application.internet import ClientService
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.task import react
+
+import txpika
+
+
+def on_delivery(delivery: txpika.Delivery) -> None:
+    print(delivery.body.decode(), flush=True)
+    delivery.ack()
+
+
+async def consume(connection: txpika.AMQPProtocol, queue: str) -> None:
+    channel = await connection.channel()
+    await channel.basic_qos(prefetch_count=100)
+    await channel.queue_declare(queue, durable=True)
+    await channel.basic_consume(queue, on_delivery)
+
+
+async def main(reactor: object, queue: str = "greetings") -> None:
+    parameters = txpika.parse_uri(os.environ.get("TXPIKA_URI", "amqp://localhost"))
+    service = ClientService(
+        clientFromString(reactor, f"tcp:host={parameters.host}:port={parameters.port}"),
+        txpika.AMQPFactory(parameters),
+        prepareConnection=lambda connection: Deferred.fromCoroutine(consume(connection, queue)),
+    )
+    service.startService()
+    await service.whenConnected(failAfterFailures=1)
+    print("consuming", flush=True)
+    await Deferred[None]()
+
+
+react(main, sys.argv[1:])
