@@ -38,7 +38,7 @@ test: $(VENV)/.has-dev
 	@$(WITH_RABBITMQ) $(BIN)/python -m twisted.trial $(TRIALFLAGS) $(TESTS)
 
 lint: $(VENV)/.has-dev
-	$(BIN)/python -m ruff check --quiet
+	$(BIN)/python -m ruff check --quiet --output-format concise
 	$(BIN)/python -m ruff format --quiet --check
 	$(BIN)/python -m mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo

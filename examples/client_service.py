@@ -10,6 +10,7 @@ import sys
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import react
 
 import txpika
@@ -20,7 +21,8 @@ def on_delivery(delivery: txpika.Delivery) -> None:
     delivery.ack()
 
 
-async def consume(connection: txpika.AMQPProtocol, queue: str) -> None:
+async def consume(connection: IProtocol, queue: str) -> None:
+    assert isinstance(connection, txpika.AMQPProtocol)
     channel = await connection.channel()
     await channel.basic_qos(prefetch_count=100)
     await channel.queue_declare(queue, durable=True)

@@ -111,7 +111,7 @@ class Connection:
         self._through: Callable[[bytes], None] = _discard
         self._corked: list[bytes] = []
         self._corked_size = 0
-        self._receiver = FrameReceiver(self)
+        self._receiver = FrameReceiver(self, parameters.max_body_size)
         self._start_ok = Methods.StartOk()
         self._closing_with: CloseReason = ConnectionClosed("")
         self._heartbeat: Heartbeat | None = None

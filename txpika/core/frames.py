@@ -122,8 +122,13 @@ class FrameReceiver:
     @ivar halted: It drops all further bytes.
     """
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, max_body_size: int) -> None:
+        """
+        @param max_body_size: Largest message body the short road takes, in bytes.
+        """
         self._sink = sink
+        self._max_body_size = max_body_size
+        self._max_short = min(MAX_FRAME_BEFORE_TUNE, max_body_size)
         self.halted = False
         self.max_body = MAX_FRAME_BEFORE_TUNE
         self._max_other = MAX_FRAME_BEFORE_TUNE
@@ -146,6 +151,7 @@ class FrameReceiver:
         @param frame_max: Agreed size of a whole frame, in bytes.
         """
         self.max_body = frame_max - 8
+        self._max_short = min(self.max_body, self._max_body_size)
         self._max_other = max(frame_max, MAX_HEADER_FRAME)
 
     def forget(self) -> None:
@@ -213,7 +219,7 @@ class FrameReceiver:
                             and content == _BASIC_CONTENT
                             and 14 <= properties_size <= MAX_HEADER_FRAME
                             and data[body_at - 1] == FRAME_END
-                            and size <= self.max_body
+                            and size <= self._max_short
                             and (
                                 not size
                                 or (

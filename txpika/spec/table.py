@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 MAX_TABLE_DEPTH = 32
 
 #: How many values one table may hold, all levels together. A value of 3 bytes, its key among them, may take 150 in
-#: memory; with this limit the costliest table of a header of 256 KiB takes some 10 MiB.
+#: memory; with this limit the costliest table of a header of 256 KiB takes some 6 MiB.
 MAX_TABLE_ITEMS = 65536
 
 _SCALARS = {

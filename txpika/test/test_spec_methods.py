@@ -293,9 +293,9 @@ class TextTests(SynchronousTestCase):
             Connection.SecureOk(secret),
             Connection.UpdateSecret(secret, "because"),
         ):
-            for shown in (repr(method), str(method), f"{method}", repr([method])):
-                self.assertIn("<redacted>", shown)
-                self.assertNotIn("hunter2", shown)
+            for text in (repr(method), str(method), f"{method}", repr([method])):
+                self.assertIn("<redacted>", text)
+                self.assertNotIn("hunter2", text)
         self.assertIn("because", repr(Connection.UpdateSecret(secret, "because")))
 
     def test_no_error_shows_a_secret(self) -> None:
@@ -316,12 +316,12 @@ class TextTests(SynchronousTestCase):
                 return "two\nlines" * 100000
 
         for arguments in ({str(n): "x" * 1000 for n in range(5000)}, deep, {"b": Broken()}, {"c": Chatty()}):
-            shown = repr(Queue.Declare(arguments=arguments))
-            self.assertTrue(len(shown) < 200 + MAX_SHOWN, len(shown))
-            self.assertNotIn("\n", shown)
+            text = repr(Queue.Declare(arguments=arguments))
+            self.assertTrue(len(text) < 200 + MAX_SHOWN, len(text))
+            self.assertNotIn("\n", text)
         # Python refuses to write out integers of so many digits.
-        shown = repr(Basic.Ack(10**5000))
-        self.assertTrue(len(shown) < 200 + MAX_SHOWN, len(shown))
+        text = repr(Basic.Ack(10**5000))
+        self.assertTrue(len(text) < 200 + MAX_SHOWN, len(text))
         while deep:
             deep = deep["k"][0]
 

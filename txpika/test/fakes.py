@@ -1,0 +1,211 @@
+"""
+A broker by script, for tests of the engine without a socket: what it sends is written out, what it gets is decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from txpika.core.channel import Channel
+from txpika.core.connection import Connection
+from txpika.exceptions import CloseReason, MessageTooLarge
+from txpika.message import Delivery, ReturnedMessage
+from txpika.parameters import ConnectionParameters
+from txpika.spec import Basic, Method, decode_method
+from txpika.spec import Channel as ChannelMethods
+from txpika.spec import Connection as ConnectionMethods
+
+
+def frame(kind: int, number: int, payload: bytes) -> bytes:
+    """One frame, from the layout in section 4.2.3 of the specification."""
+    return struct.pack(">BHI", kind, number, len(payload)) + payload + b"\xce"
+
+
+def method(number: int, method: Method) -> bytes:
+    """A method frame."""
+    return frame(1, number, method.encode())
+
+
+def content(number: int, method: Method, body: bytes, properties: bytes = b"\0\0", frame_max: int = 131072) -> bytes:
+    """A method with a message: its header frame, and its body cut to the size of a frame."""
+    step = frame_max - 8
+    return b"".join(
+        (
+            frame(1, number, method.encode()),
+            frame(2, number, struct.pack(">HHQ", 60, 0, len(body)) + properties),
+            *(frame(3, number, body[start : start + step]) for start in range(0, len(body), step)),
+        )
+    )
+
+
+class Transport:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.producer: Any = None
+        self.events: list[str] = []
+
+    def write(self, data: bytes) -> None:
+        assert type(data) is bytes
+        assert "lose" not in self.events, "written after loseConnection"
+        self.data += data
+
+    def loseConnection(self) -> None:
+        assert self.producer is None, "loseConnection before unregisterProducer"
+        self.events.append("lose")
+
+    def abortConnection(self) -> None:
+        self.events.append("abort")
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+
+class ChannelFace:
+    """Keeps what a channel tells beside the results of calls."""
+
+    def __init__(self, core: Channel) -> None:
+        self.core = core
+        self.messages: list[ReturnedMessage] = []
+        self.errors: list[MessageTooLarge] = []
+        self.reasons: list[CloseReason] = []
+
+    def returned(self, message: ReturnedMessage) -> None:
+        self.messages.append(message)
+
+    def dropped(self, error: MessageTooLarge) -> None:
+        self.errors.append(error)
+
+    def ended(self, reason: CloseReason) -> None:
+        self.reasons.append(reason)
+
+
+class RecordingConsumer:
+    """Keeps deliveries, may ack them, and then does what C{then} says."""
+
+    def __init__(self, no_ack: bool = False, acks: bool = False) -> None:
+        self.then: Callable[[Delivery], None] = lambda delivery: None
+        self.consumer_tag = ""
+        self.no_ack = no_ack
+        self.acks = acks
+        self.deliveries: list[Delivery] = []
+        self.ends: list[CloseReason | None] = []
+
+    def deliver(self, delivery: Delivery) -> None:
+        self.deliveries.append(delivery)
+        if self.acks:
+            delivery.ack()
+        self.then(delivery)
+
+    def ended(self, reason: CloseReason | None) -> None:
+        self.ends.append(reason)
+
+
+class Peer:
+    """
+    An engine's connection, and the broker at its other end.
+
+    @ivar one_by_one: Give the engine each byte alone.
+    """
+
+    def __init__(self, parameters: ConnectionParameters | None = None, one_by_one: bool = False) -> None:
+        self.clock = Clock()
+        self.transport = Transport()
+        self.events: list[Any] = []
+        self.one_by_one = one_by_one
+        self.connection = Connection(parameters or ConnectionParameters(), self.clock, self)
+        transport: Any = self.transport
+        self.connection.connection_made(transport)
+        self.header = self.transport.data[:8]
+        self._read = 8
+
+    # ConnectionListener
+    def opened(self) -> None:
+        self.events.append("opened")
+
+    def blocked(self, reason: str) -> None:
+        self.events.append(("blocked", reason))
+
+    def unblocked(self) -> None:
+        self.events.append("unblocked")
+
+    def ended(self, reason: CloseReason) -> None:
+        self.events.append(reason)
+
+    # The broker
+    def send(self, data: bytes) -> None:
+        """Bytes of the broker, whole or one by one."""
+        if self.one_by_one:
+            for byte in data:
+                self.connection.data_received(bytes((byte,)))
+        else:
+            self.connection.data_received(data)
+
+    def frames(self) -> list[tuple[int, int, bytes]]:
+        """What the client sent since the last call, cut into frames: kind, channel, payload."""
+        frames = []
+        data = self.transport.data
+        while self._read < len(data):
+            kind, number, size = struct.unpack_from(">BHI", data, self._read)
+            start = self._read + 7
+            assert data[start + size] == 0xCE
+            frames.append((kind, number, data[start : start + size]))
+            self._read = start + size + 1
+        return frames
+
+    def methods(self) -> list[Method]:
+        """The methods among them."""
+        return [decode_method(payload)[0] for kind, _, payload in self.frames() if kind == 1]
+
+    def names(self) -> list[str]:
+        """Their names."""
+        return [each.NAME for each in self.methods()]
+
+    def start(self) -> None:
+        """Greet as RabbitMQ does."""
+        self.send(method(0, ConnectionMethods.Start(0, 9, {"product": "RabbitMQ"}, b"AMQPLAIN PLAIN", b"en_US")))
+
+    def tune(self, channel_max: int = 2047, frame_max: int = 131072, heartbeat: int = 60) -> None:
+        """Propose limits."""
+        self.send(method(0, ConnectionMethods.Tune(channel_max, frame_max, heartbeat)))
+
+    def open(self, **limits: int) -> Peer:
+        """The whole handshake."""
+        self.start()
+        self.tune(**limits)
+        self.send(method(0, ConnectionMethods.OpenOk()))
+        self.frames()
+        return self
+
+    def channel(self) -> Channel:
+        """One open channel."""
+        channel = self.connection.open_channel(Deferred)
+        channel.face = ChannelFace(channel)
+        self.send(method(channel.number, ChannelMethods.OpenOk()))
+        self.frames()
+        return channel
+
+    def consume(self, channel: Channel, consumer: RecordingConsumer) -> RecordingConsumer:
+        """Start it."""
+        channel.consume(consumer, "q")
+        self.send(method(channel.number, Basic.ConsumeOk(consumer.consumer_tag)))
+        self.frames()
+        return consumer
+
+    def lose(self) -> None:
+        """The network is gone."""
+        self.connection.connection_lost(ConnectionResetError("reset"))
+
+
+def deliver(number: int, tag: str, delivery_tag: int, body: bytes, routing_key: str = "q") -> bytes:
+    """C{basic.deliver} of a message."""
+    return content(number, Basic.Deliver(tag, delivery_tag, False, "", routing_key), body)
