@@ -274,7 +274,7 @@ class Channel:
         if on_delivery is not None and not callable(on_delivery):
             raise TypeError(f"on_delivery must be callable or None, not {type(on_delivery).__name__}")
         consumer = Consumer(self, consumer_tag, on_delivery, no_ack)
-        return self._do(self._core.consume, consumer, queue, exclusive, arguments)
+        return self._do(self._core.consumers.consume, consumer, queue, exclusive, arguments)
 
     def basic_cancel(self, consumer_tag: str) -> Deferred[None]:
         """
@@ -283,7 +283,7 @@ class Channel:
         @return: Fires with C{None} when the broker agreed.
         @raise ValueError: when there is no such consumer on this channel.
         """
-        return self._do(self._core.cancel, consumer_tag)
+        return self._do(self._core.consumers.cancel, consumer_tag)
 
     def basic_get(self, queue: str, no_ack: bool = False) -> Deferred[Delivery | None]:
         """

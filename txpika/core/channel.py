@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from txpika.core.acks import Acks
 from txpika.core.calls import Call, HeldPublish
 from txpika.core.confirms import Confirms
+from txpika.core.consumers import Consumers
 from txpika.core.content import Content
 from txpika.core.gate import FLOW, WINDOW, Gate
 from txpika.core.outbound import (
@@ -36,7 +37,6 @@ from txpika.core.states import AWAITING_CHANNEL_OPEN_OK, CHANNEL, CLOSE, CLOSED,
 from txpika.exceptions import (
     ChannelClosed,
     CloseReason,
-    ConsumerCancelled,
     MessageTooLarge,
     OutboundBufferFull,
     ProtocolError,
@@ -61,8 +61,6 @@ _ACK_ARGUMENTS = struct.Struct(">QB")
 #: Class and method of a confirmation, and the size of its payload.
 _CONFIRMED = b"\x00\x3c\x00\x50"
 _CONTENT_INDEXES = (Basic.Deliver.INDEX, Basic.GetOk.INDEX, Basic.Return.INDEX)
-#: Consumer tags remembered after their consumer is gone, for deliveries that were on their way.
-_MAX_GONE = 256
 
 
 class Channel:
@@ -70,7 +68,7 @@ class Channel:
     @ivar number: Its number on the wire.
     @ivar clear: It is open, and nothing written now would overtake anything.
     @ivar face: What the user knows as the channel; a L{txpika.core.listeners.ChannelListener}.
-    @ivar consumers: By consumer tag, as UTF-8.
+    @ivar consumers: Who takes its deliveries.
     @ivar acks: Of its deliveries.
     @ivar content: The message that is arriving.
     @ivar confirms: Of confirm mode; C{None} when it is not on.
@@ -103,9 +101,7 @@ class Channel:
         self._max_body = connection.tuned.frame_max - 8
         self._window = connection.parameters.confirm_window
         self.confirms: Confirms | None = None
-        self.consumers: dict[bytes, Any] = {}
-        self._gone: dict[bytes, bool] = {}
-        self._last_tag = 0
+        self.consumers = Consumers(self, connection)
         self.content: Content | None = None
         self.acks = Acks(self, connection)
         self._waiting: Call | None = None
@@ -181,7 +177,7 @@ class Channel:
 
     def _publish_later(self, data: bytes, key: tuple[str, str, bytes] | None) -> Any:
         """Something is in the way: acks to be written first, a call that waits, a closed gate, the end."""
-        self._check()
+        self.check()
         self.acks.write()
         held = HeldPublish(data, key)
         if self.clear and self._gate.open:
@@ -232,7 +228,7 @@ class Channel:
         data = frame(FRAME_METHOD, self.number, method.encode())
         if len(data) > self._connection.tuned.frame_max:
             raise ValueError(f"{method.NAME}: {len(data)} bytes are over the frame_max of the connection")
-        self._check()
+        self.check()
         replies = () if getattr(method, "nowait", False) else method.REPLIES
         call = Call(data, replies, finish)
         if replies:
@@ -257,6 +253,10 @@ class Channel:
     def write(self, data: bytes) -> None:
         """Frames that nothing answers, in their turn."""
         self._enqueue(Call(data))
+
+    def write_method(self, method: Method) -> None:
+        """Answer the broker, at once: what it asks for does not wait for a turn."""
+        self._connection.send(frame(FRAME_METHOD, self.number, method.encode()))
 
     def advance(self) -> None:
         """Write what waits in the queue, as far as it may be written."""
@@ -302,7 +302,7 @@ class Channel:
         else:
             self.update()
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """@raise CloseReason: when it is closed or closing."""
         if self.reason is not None:
             raise self.reason.with_outcome("not sent")
@@ -320,8 +320,6 @@ class Channel:
             return reply
 
         return self.call(Confirm.Select(False), selected)
-
-    # Consuming
 
     def get(self, queue: str, no_ack: bool) -> Any:
         """
@@ -341,68 +339,6 @@ class Channel:
             return reply
 
         return self.call(Basic.Get(0, queue, no_ack), got)
-
-    def consume(
-        self, consumer: Any, queue: str, exclusive: bool = False, arguments: Any = None, no_local: bool = False
-    ) -> Any:
-        """
-        C{basic.consume}.
-
-        @param consumer: A L{txpika.core.listeners.Consumer}. When its tag is empty it is given one.
-        @return: A completion that ends with C{consumer}.
-        @raise ValueError: when its tag is in use on this channel.
-        """
-        if not consumer.consumer_tag:
-            self._last_tag += 1
-            consumer.consumer_tag = f"ctag{self.number}.{self._last_tag}"
-        method = Basic.Consume(
-            0, queue, consumer.consumer_tag, no_local, consumer.no_ack, exclusive, False, arguments or {}
-        )
-        method.encode()
-        self._check()
-        tag = consumer.consumer_tag.encode()
-        if tag in self.consumers:
-            raise ValueError(f"consumer_tag {consumer.consumer_tag!r} is in use on this channel")
-        self.consumers[tag] = consumer
-
-        def consuming(reply: Method | None, cancelled: bool) -> Any:
-            if cancelled:
-                self._forget_consumer(tag)
-                if reply is not None and self.reason is None:
-                    self.call(Basic.Cancel(consumer.consumer_tag, True))
-            return consumer
-
-        return self.call(method, consuming)
-
-    def cancel(self, consumer_tag: str) -> Any:
-        """
-        C{basic.cancel}.
-
-        @return: A completion that ends with C{None} when no more deliveries can come.
-        @raise ValueError: when there is no such consumer on this channel.
-        """
-        method = Basic.Cancel(consumer_tag)
-        method.encode()
-        self._check()
-        tag = consumer_tag.encode()
-        if tag not in self.consumers:
-            raise ValueError(f"no consumer {consumer_tag!r} on this channel")
-
-        def cancelled(reply: Method | None, _cancelled: bool) -> None:
-            consumer = self._forget_consumer(tag) if reply is not None else None
-            if consumer is not None:
-                consumer.ended(None)
-
-        return self.call(method, cancelled)
-
-    def _forget_consumer(self, tag: bytes) -> Any:
-        consumer = self.consumers.pop(tag, None)
-        if consumer is not None:
-            if len(self._gone) >= _MAX_GONE:
-                self._gone.clear()
-            self._gone[tag] = consumer.no_ack
-            self._connection.forget_targets()
-        return consumer
 
     # What the broker sent
 
@@ -428,7 +364,7 @@ class Channel:
         elif isinstance(method, Basic.Ack | Basic.Nack):
             self._settled(method.delivery_tag, method.multiple, isinstance(method, Basic.Ack))
         elif isinstance(method, Basic.Cancel):
-            self._consumer_cancelled(method)
+            self.consumers.cancelled(method)
         else:
             self._replied(method)
 
@@ -437,7 +373,7 @@ class Channel:
             raise ProtocolError(f"{method.NAME} on channel {self.number}, which is {self.state}", CHANNEL_ERROR)
         self.state = CHANNEL[self.state, method.NAME]
         if isinstance(method, Methods.Close):
-            self._connection.send(frame(FRAME_METHOD, self.number, Methods.CloseOk().encode()))
+            self.write_method(Methods.CloseOk())
             if self.state == CLOSED:
                 self.end(
                     ChannelClosed(
@@ -445,7 +381,7 @@ class Channel:
                     )
                 )
         elif isinstance(method, Methods.Flow):
-            self._connection.send(frame(FRAME_METHOD, self.number, Methods.FlowOk(method.active).encode()))
+            self.write_method(Methods.FlowOk(method.active))
             if method.active:
                 self.gate.reopen(FLOW)
             else:
@@ -486,15 +422,6 @@ class Channel:
             self.gate.reopen(WINDOW)
         if self._connection.draining:
             self._connection.check_drained()
-
-    def _consumer_cancelled(self, method: Basic.Cancel) -> None:
-        if not method.nowait:
-            self._connection.send(frame(FRAME_METHOD, self.number, Basic.CancelOk(method.consumer_tag).encode()))
-        consumer = self._forget_consumer(method.consumer_tag.encode("utf-8", "surrogateescape"))
-        if consumer is not None:
-            consumer.ended(
-                ConsumerCancelled(f"the broker cancelled consumer {consumer.consumer_tag!r}", initiator="peer")
-            )
 
     def _content_announced(self, method: Method) -> None:
         asked = self._waiting is not None and method.INDEX in self._waiting.replies
@@ -544,35 +471,22 @@ class Channel:
         elif self.reason is not None:
             return  # nobody takes it any more, and the broker requeues it when the channel is closed
         elif isinstance(method, Basic.Deliver):
-            self._delivered(method, content, body)
+            self.consumers.delivered(method, content, body)
         elif isinstance(method, Basic.Return):
             self._returned(method, content.raw_properties, body)
-
-    def _delivered(self, method: Basic.Deliver, content: Content, body: bytes) -> None:
-        tag = method.consumer_tag.encode("utf-8", "surrogateescape")
-        consumer = self.consumers.get(tag)
-        no_ack = consumer.no_ack if consumer is not None else self._gone.get(tag, False)
-        delivery = self._delivery(method, content, body, method.consumer_tag, no_ack)
-        if content.too_large:
-            if not no_ack:
-                delivery.reject(requeue=False)
-            self.face.dropped(MessageTooLarge(delivery, content.size))
-        elif consumer is not None:
-            consumer.deliver(delivery)
-        elif not no_ack:
-            self.acks.nack(delivery.delivery_tag, requeue=True)
 
     def _got(self, method: Basic.GetOk, content: Content, body: bytes) -> None:
         call = self._waiting
         if call is None or method.INDEX not in call.replies:
             return  # this side gave the channel up
-        delivery = self._delivery(method, content, body, "", True)
+        delivery = self.delivery(method, content, body, "", True)
         delivery.message_count = method.message_count
         self._complete(call, MessageTooLarge(delivery, content.size) if content.too_large else delivery)
 
-    def _delivery(
+    def delivery(
         self, method: Basic.Deliver | Basic.GetOk, content: Content, body: bytes, consumer_tag: str, no_ack: bool
     ) -> Delivery:
+        """Make a delivery of what arrived; unless C{no_ack}, it waits for its ack from now on."""
         if not no_ack:
             self.acks.unacked[method.delivery_tag] = None
         route = (method.redelivered, method.exchange, method.routing_key)
@@ -633,11 +547,7 @@ class Channel:
         """No more deliveries, no more acks."""
         self.clear = False
         self.acks.end()
-        consumers = list(self.consumers.values())
-        self.consumers.clear()
-        self._connection.forget_targets()
-        for consumer in consumers:
-            consumer.ended(self.reason)
+        self.consumers.end(self.reason)
 
     def _fail_calls(self) -> None:
         reason = self.reason

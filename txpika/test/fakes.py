@@ -196,7 +196,7 @@ class Peer:
 
     def consume(self, channel: Channel, consumer: RecordingConsumer) -> RecordingConsumer:
         """Start it."""
-        channel.consume(consumer, "q")
+        channel.consumers.consume(consumer, "q")
         self.send(method(channel.number, Basic.ConsumeOk(consumer.consumer_tag)))
         self.frames()
         return consumer

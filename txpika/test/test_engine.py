@@ -80,7 +80,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_consume_cancelled_in_flight_is_undone(self) -> None:
         consumer = RecordingConsumer()
-        consuming = self.channel.consume(consumer, "q")
+        consuming = self.channel.consumers.consume(consumer, "q")
         consuming.cancel()
         self.failureResultOf(consuming)
         self.peer.send(method(1, Basic.ConsumeOk(consumer.consumer_tag)) + deliver(1, consumer.consumer_tag, 1, b"x"))

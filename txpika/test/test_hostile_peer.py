@@ -358,7 +358,7 @@ class ToleranceTests(BothWays):
         peer = self.open()
         channel = peer.channel()
         consumer = peer.consume(channel, RecordingConsumer())
-        cancelled = channel.cancel(consumer.consumer_tag)
+        cancelled = channel.consumers.cancel(consumer.consumer_tag)
         peer.send(method(1, Basic.CancelOk(consumer.consumer_tag)) + deliver(1, consumer.consumer_tag, 1, b"x"))
         self.assertIsNone(self.successResultOf(cancelled))
         self.assertEqual(peer.methods(), [Basic.Cancel(consumer.consumer_tag), Basic.Nack(1, False, True)])

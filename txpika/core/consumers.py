@@ -1,0 +1,134 @@
+# -*- test-case-name: txpika.test.test_engine -*-
+"""
+Who consumes on one channel.
+
+Owns the consumers by their tags, from before their C{basic.consume} is written to their end, whoever ends them. Knows
+the channel their methods are written to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from txpika.exceptions import CloseReason, ConsumerCancelled, MessageTooLarge
+from txpika.spec import Basic, Method
+
+if TYPE_CHECKING:
+    from txpika.core.channel import Channel
+    from txpika.core.connection import Connection
+    from txpika.core.content import Content
+
+#: Tags remembered after their consumer is gone, for deliveries that were on their way.
+MAX_GONE = 256
+
+
+class Consumers:
+    """The consumers of one channel."""
+
+    __slots__ = ("_by_tag", "_channel", "_connection", "_gone", "_last_tag")
+
+    def __init__(self, channel: Channel, connection: Connection) -> None:
+        self._channel = channel
+        self._connection = connection
+        self._by_tag: dict[bytes, Any] = {}
+        self._gone: dict[bytes, bool] = {}
+        self._last_tag = 0
+
+    def get(self, tag: bytes) -> Any:
+        """@return: The consumer with that tag, a L{txpika.core.listeners.Consumer}, or C{None}."""
+        return self._by_tag.get(tag)
+
+    def consume(
+        self, consumer: Any, queue: str, exclusive: bool = False, arguments: Any = None, no_local: bool = False
+    ) -> Any:
+        """
+        C{basic.consume}.
+
+        @param consumer: A L{txpika.core.listeners.Consumer}. When its tag is empty it is given one.
+        @return: A completion that ends with C{consumer}.
+        @raise ValueError: when its tag is in use on this channel.
+        """
+        if not consumer.consumer_tag:
+            self._last_tag += 1
+            consumer.consumer_tag = f"ctag{self._channel.number}.{self._last_tag}"
+        method = Basic.Consume(
+            0, queue, consumer.consumer_tag, no_local, consumer.no_ack, exclusive, False, arguments or {}
+        )
+        method.encode()
+        self._channel.check()
+        tag = consumer.consumer_tag.encode()
+        if tag in self._by_tag:
+            raise ValueError(f"consumer_tag {consumer.consumer_tag!r} is in use on this channel")
+        self._by_tag[tag] = consumer
+
+        def consuming(reply: Method | None, cancelled: bool) -> Any:
+            if cancelled:
+                self._forget(tag)
+                if reply is not None and self._channel.reason is None:
+                    self._channel.call(Basic.Cancel(consumer.consumer_tag, True))
+            return consumer
+
+        return self._channel.call(method, consuming)
+
+    def cancel(self, consumer_tag: str) -> Any:
+        """
+        C{basic.cancel}.
+
+        @return: A completion that ends with C{None} when no more deliveries can come.
+        @raise ValueError: when there is no such consumer on this channel.
+        """
+        method = Basic.Cancel(consumer_tag)
+        method.encode()
+        self._channel.check()
+        tag = consumer_tag.encode()
+        if tag not in self._by_tag:
+            raise ValueError(f"no consumer {consumer_tag!r} on this channel")
+
+        def cancelled(reply: Method | None, _cancelled: bool) -> None:
+            consumer = self._forget(tag) if reply is not None else None
+            if consumer is not None:
+                consumer.ended(None)
+
+        return self._channel.call(method, cancelled)
+
+    def _forget(self, tag: bytes) -> Any:
+        consumer = self._by_tag.pop(tag, None)
+        if consumer is not None:
+            if len(self._gone) >= MAX_GONE:
+                self._gone.clear()
+            self._gone[tag] = consumer.no_ack
+            self._connection.forget_targets()
+        return consumer
+
+    def cancelled(self, method: Basic.Cancel) -> None:
+        """The broker cancelled one (rabbitmq.com/docs/consumer-cancel)."""
+        if not method.nowait:
+            self._channel.write_method(Basic.CancelOk(method.consumer_tag))
+        consumer = self._forget(method.consumer_tag.encode("utf-8", "surrogateescape"))
+        if consumer is not None:
+            consumer.ended(
+                ConsumerCancelled(f"the broker cancelled consumer {consumer.consumer_tag!r}", initiator="peer")
+            )
+
+    def delivered(self, method: Basic.Deliver, content: Content, body: bytes) -> None:
+        """A message for one arrived; what nobody takes goes back, what is too large does not."""
+        tag = method.consumer_tag.encode("utf-8", "surrogateescape")
+        consumer = self._by_tag.get(tag)
+        no_ack = consumer.no_ack if consumer is not None else self._gone.get(tag, False)
+        delivery = self._channel.delivery(method, content, body, method.consumer_tag, no_ack)
+        if content.too_large:
+            if not no_ack:
+                delivery.reject(requeue=False)
+            self._channel.face.dropped(MessageTooLarge(delivery, content.size))
+        elif consumer is not None:
+            consumer.deliver(delivery)
+        elif not no_ack:
+            delivery.nack(requeue=True)
+
+    def end(self, reason: CloseReason | None) -> None:
+        """The channel is closing: there are no more deliveries."""
+        consumers = list(self._by_tag.values())
+        self._by_tag.clear()
+        self._connection.forget_targets()
+        for consumer in consumers:
+            consumer.ended(reason)
