@@ -51,6 +51,12 @@ while True:
 """
 
 
+def heed_signals() -> None:
+    """Undo what C{nohup} or a shell in the background does to all its children: the tool leaves ignored signals so."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def load_tool() -> ModuleType:
     """C{tools/rabbitmq.py} as a module; it is no part of an installed txpika."""
     if not TOOL.exists():
@@ -113,6 +119,7 @@ class StandInTests(SynchronousTestCase):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=heed_signals,
         )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
