@@ -232,7 +232,7 @@ class BasicProperties(Properties):
             else:
                 self._message_id = None
             if flags & 0x0040:
-                self._timestamp = Timestamp(LONGLONG.unpack_from(raw, offset)[0])
+                self._timestamp = LONGLONG.unpack_from(raw, offset)[0]
                 offset += 8
             else:
                 self._timestamp = None

@@ -489,10 +489,7 @@ def property_decode(properties: list[Field], used: set[str]) -> list[str]:
         if field.wire in LAYOUTS:
             name = STRUCT_NAMES[LAYOUTS[field.wire]]
             used.add(name)
-            value = f"{name}.unpack_from(raw, offset)[0]"
-            if field.reads == "timestamp":
-                value = f"Timestamp({value})"
-            read = [f"{target} = {value}", f"offset += {SIZES[LAYOUTS[field.wire]]}"]
+            read = [f"{target} = {name}.unpack_from(raw, offset)[0]", f"offset += {SIZES[LAYOUTS[field.wire]]}"]
         else:
             read = read_one(field, used, "raw", target)
         body += [f"if flags & 0x{1 << (15 - i):04X}:", *(f"    {line}" for line in read)]

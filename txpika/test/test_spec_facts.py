@@ -218,6 +218,11 @@ class PackageTests(SynchronousTestCase):
             self.assertIs(spec.METHODS[fact.index], method)
         self.assertEqual(len(spec.METHODS), len(METHODS))
 
+    def test_every_class_has_its_name_and_number(self) -> None:
+        for fact in FACTS["class"]:
+            klass = getattr(spec, generate.camel(fact["name"]))
+            self.assertEqual((klass.NAME, klass.INDEX), (generate.camel(fact["name"]), fact["id"]))
+
     def test_each_reply_comes_from_the_other_side_and_asks_for_nothing(self) -> None:
         for method in spec.METHODS.values():
             for index in method.REPLIES:

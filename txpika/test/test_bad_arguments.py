@@ -1,0 +1,312 @@
+"""
+Tests for wrong arguments: each is refused at the call by its name, nothing is written, nothing changes.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from txpika import AMQPProtocol, BasicProperties, ConnectionParameters, PlainCredentials, parse_uri
+from txpika.channel import Channel
+from txpika.exceptions import ChannelClosed, StaleDelivery
+from txpika.test.fakes import Peer, RecordingConsumer, deliver
+
+
+class ChannelArgumentTests(SynchronousTestCase):
+    """The methods of the Twisted face."""
+
+    def setUp(self) -> None:
+        self.peer = Peer().open()
+        self.core = self.peer.channel()
+        connection: Any = None
+        self.channel = Channel(self.core, connection)
+
+    def refused(self, error: type[Exception], named: str, method: str, *arguments: Any, **more: Any) -> None:
+        raised = self.assertRaises(error, getattr(self.channel, method), *arguments, **more)
+        self.assertIn(named, str(raised))
+        self.assertEqual(self.peer.frames(), [])
+        self.assertTrue(self.core.clear)
+        self.assertEqual(self.core.confirms, None)
+
+    def test_B75_names_over_255_bytes(self) -> None:
+        for long in ("x" * 256, "\u2603" * 100):
+            self.refused(ValueError, "routing_key", "basic_publish", "", long, b"x")
+            self.refused(ValueError, "exchange", "basic_publish", long, "q", b"x")
+            self.refused(ValueError, "queue", "queue_declare", long)
+            self.refused(ValueError, "consumer_tag", "basic_consume", "q", consumer_tag=long)
+
+    def test_B76_names_of_255_bytes(self) -> None:
+        self.channel.basic_publish("x" * 255, "\u2603" * 85, b"x")
+        self.assertEqual(self.peer.names(), ["Basic.Publish"])
+
+    def test_B77_surrogates_and_nul(self) -> None:
+        for bad in ("\udc80", "a\0b"):
+            self.refused(ValueError, "routing_key", "basic_publish", "", bad, b"x")
+            self.refused(ValueError, "queue", "queue_bind", bad, "x")
+
+    def test_B78_names_that_are_no_str(self) -> None:
+        wrong: list[Any] = [None, 1, b"q", [], {}]
+        for bad in wrong:
+            self.refused(TypeError, "routing_key", "basic_publish", "", bad, b"x")
+            self.refused(TypeError, "queue", "queue_declare", bad)
+
+    def test_B79_B80_headers_that_no_table_takes(self) -> None:
+        wrong: list[Any] = [{1: "x"}, {"k": object()}, {"k": [{"n": {1, 2}}]}]
+        for bad in wrong:
+            self.refused(TypeError, "headers", "basic_publish", "", "q", b"x", BasicProperties(headers=bad))
+        self.refused(ValueError, "headers", "basic_publish", "", "q", b"x", BasicProperties(headers={"k" * 256: 1}))
+        self.refused(TypeError, "arguments.x", "queue_declare", "q", arguments={"x": 1j})
+
+    def test_B87_properties_that_fit_no_frame(self) -> None:
+        huge = BasicProperties(headers={"k": "x" * 140_000})
+        self.refused(ValueError, "properties", "basic_publish", "", "q", b"x", huge)
+        self.refused(ValueError, "frame_max", "queue_declare", "q", arguments={"k": "x" * 140_000})
+
+    def test_B88_bodies(self) -> None:
+        for bad in ("text", None, 1, [b"x"]):
+            self.refused(TypeError, "body", "basic_publish", "", "q", bad)
+        body = bytearray(b"before")
+        self.peer.transport.producer.pauseProducing()
+        for view in (body, memoryview(body)):
+            self.channel.basic_publish("", "q", view)  # type: ignore[arg-type]
+        body[:] = b"after!"
+        self.peer.transport.producer.resumeProducing()
+        self.assertEqual([p for kind, _, p in self.peer.frames() if kind == 3], [b"before"] * 2)
+
+    def test_properties_that_are_none(self) -> None:
+        for bad in ({"delivery_mode": 2}, 2, "x"):
+            self.refused(TypeError, "BasicProperties", "basic_publish", "", "q", b"x", bad)
+
+    def test_B90_properties_outside_their_limits(self) -> None:
+        for name, bad in (
+            ("priority", 256),
+            ("priority", -1),
+            ("delivery_mode", 0),
+            ("delivery_mode", 3),
+            ("expiration", "abc"),
+            ("expiration", "1.5"),
+            ("expiration", "-1"),
+        ):
+            values: dict[str, Any] = {name: bad}
+            self.refused(ValueError, name, "basic_publish", "", "q", b"x", BasicProperties(**values))
+        values = {"expiration": 5}
+        self.refused(TypeError, "expiration", "basic_publish", "", "q", b"x", BasicProperties(**values))
+
+    def test_B91_prefetch(self) -> None:
+        self.refused(ValueError, "prefetch_count", "basic_qos", -1)
+        self.refused(ValueError, "prefetch_count", "basic_qos", 65536)
+        self.refused(TypeError, "prefetch_count", "basic_qos", True)
+
+    def test_B92_tags_there_is_nothing_to_settle_for(self) -> None:
+        for tag in (0, -1, 2**64, 1):
+            for method in ("basic_ack", "basic_nack", "basic_reject"):
+                self.refused(StaleDelivery, str(tag), method, tag)
+
+    def test_B106_consumer_tags(self) -> None:
+        self.channel.basic_consume("q", consumer_tag="mine", no_ack=True)
+        self.peer.frames()
+        raised = self.assertRaises(ValueError, self.channel.basic_consume, "q", consumer_tag="mine")
+        self.assertIn("mine", str(raised))
+        self.assertRaises(ValueError, self.channel.basic_cancel, "no such")
+        self.assertEqual(self.peer.frames(), [])
+
+    def test_B107_what_is_no_function(self) -> None:
+        self.refused(TypeError, "on_delivery", "basic_consume", "q", 7)
+
+    def test_closed_is_a_failure_and_not_raised(self) -> None:
+        self.channel.close()
+        self.peer.frames()
+        for call in (
+            self.channel.queue_declare("q"),
+            self.channel.basic_publish("", "q", b"x"),
+            self.channel.basic_consume("q"),
+            self.channel.basic_get("q"),
+        ):
+            error = self.failureResultOf(call, ChannelClosed).value
+            self.assertEqual(error.outcome, "not sent")
+        self.assertEqual(self.peer.frames(), [])
+
+
+class ParameterTests(SynchronousTestCase):
+    """What is said about a connection before there is one."""
+
+    def refused(self, error: type[Exception], name: str, *values: Any) -> None:
+        for value in values:
+            arguments = {name: value}
+            self.assertIn(name, str(self.assertRaises(error, ConnectionParameters, **arguments)))
+
+    def test_B94_frame_max(self) -> None:
+        self.refused(ValueError, "frame_max", 0, 100, 4095, 2**31)
+        self.refused(TypeError, "frame_max", "131072", True, 1.5)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ConnectionParameters(frame_max=4096)
+        self.assertIn("4.1", str(caught[0].message))
+
+    def test_B95_heartbeat(self) -> None:
+        self.refused(ValueError, "heartbeat", -1, 65536)
+        self.refused(TypeError, "heartbeat", 1.5, True, "abc")
+        self.assertEqual(ConnectionParameters(heartbeat=65535).heartbeat, 65535)
+
+    def test_B96_numbers(self) -> None:
+        self.refused(ValueError, "channel_max", -1, 65536)
+        self.refused(ValueError, "port", 0, -1, 70000)
+        self.refused(ValueError, "connection_timeout", -1, 0, float("nan"), float("inf"))
+        self.refused(TypeError, "connection_timeout", None, "1")
+
+    def test_B97_virtual_host(self) -> None:
+        self.refused(ValueError, "virtual_host", "x" * 256)
+        self.assertEqual(ConnectionParameters(virtual_host="").virtual_host, "")
+
+    def test_B98_B99_credentials(self) -> None:
+        self.assertRaises(ValueError, PlainCredentials, "a\0b", "c")
+        self.assertRaises(ValueError, PlainCredentials, "a", "b\0c")
+        credentials = PlainCredentials("me", "hunter2")
+        self.assertEqual(credentials.response("PLAIN"), b"\0me\0hunter2")
+        parameters = ConnectionParameters(credentials=credentials)
+        for shown in (repr(credentials), str(credentials), f"{credentials}", repr(parameters), str(parameters)):
+            self.assertNotIn("hunter2", shown)
+        self.refused(TypeError, "credentials", "me:hunter2")
+
+    def test_B109_client_properties(self) -> None:
+        self.refused(ValueError, "client_properties", {"k": "x" * 5000})
+        self.refused(TypeError, "client_properties", {"k": object()})
+
+
+class URITests(SynchronousTestCase):
+    """RabbitMQ's URI, and what is none."""
+
+    def test_whole(self) -> None:
+        parameters = parse_uri(
+            "AMQP://us%40er:p%3Aw%2F@[::1]:1234/v%2Fh?heartbeat=7&connection_timeout=1500&channel_max=9"
+            "&frame_max=8192&connection_name=a%20b"
+        )
+        self.assertEqual((parameters.host, parameters.port, parameters.virtual_host), ("::1", 1234, "v/h"))
+        self.assertEqual(parameters.credentials.response("PLAIN"), b"\0us@er\0p:w/")
+        self.assertEqual((parameters.heartbeat, parameters.connection_timeout), (7, 1.5))
+        self.assertEqual((parameters.channel_max, parameters.frame_max), (9, 8192))
+        self.assertEqual(parameters.connection_name, "a b")
+
+    def test_B100_the_three_virtual_hosts(self) -> None:
+        for uri, expected in (("amqp://h", "/"), ("amqp://h/", ""), ("amqp://h/%2f", "/"), ("amqp://h/v", "v")):
+            self.assertEqual(parse_uri(uri).virtual_host, expected)
+
+    def test_B101_parts_left_out(self) -> None:
+        self.assertEqual(parse_uri("amqp://").host, "localhost")
+        self.assertEqual(parse_uri("amqp://u@h").credentials.username, "u")
+        self.assertEqual((parse_uri("amqp://h").port, parse_uri("amqp://h:1").port), (5672, 1))
+
+    def test_B102_B103_B104_what_is_refused_without_the_password(self) -> None:
+        for bad in (
+            "amqp://me:hunter2%zz@h",
+            "amqp://me:hunter2%00@h",
+            "amqp://me:hunter2%ff@h",
+            "amqp://me:hunter2@h:abc",
+            "amqp://me:hunter2@h:99999",
+            "amqp://me:hunter2@[::1",
+            "amqp://me:hunter2:q@h",
+            "amqp://me:hunter2@x@h",
+            "amqp://me:hunter2#w@h",
+            "amqp://me:hunter2 @h",
+            "amqp://me:hunter2@h/a/b",
+            "amqp://me:hunter2@h1,h2",
+            "amqp://me:hunter2@h?heartbeat=-1",
+            "amqp://me:hunter2@h?heartbeat=1&heartbeat=2",
+            "amqp://me:hunter2@h?unknown=1",
+            "amqp://me:hunter2@h?verify=none",
+            "amqp://me:hunter2@h?frame_max=100",
+            "http://me:hunter2@h",
+            "amqp+ssl://me:hunter2@h",
+            "amqpx://me:hunter2@h",
+            "me:hunter2@h",
+        ):
+            error = self.assertRaises(ValueError, parse_uri, bad)
+            self.assertNotIn("hunter2", str(error), bad)
+            self.assertIsNone(error.__cause__)
+        not_text: Any = b"amqp://h"
+        self.assertRaises(TypeError, parse_uri, not_text)
+
+    @given(st.text(max_size=20), st.text(max_size=20))
+    def test_no_text_shows_a_password(self, before: str, after: str) -> None:
+        try:
+            parse_uri(f"amqp://me:{before}hunter2{after}@host:badport")
+        except ValueError as error:
+            self.assertNotIn("hunter2", str(error))
+        else:
+            self.fail("a port that is none was taken")
+
+
+class CallCountTests(SynchronousTestCase):
+    """Calls of Python functions for each message on the hot paths; a new one costs about 50 ns of each message."""
+
+    def count(self, function: Any) -> int:
+        calls = 0
+
+        def profile(frame: Any, event: str, argument: Any) -> None:
+            nonlocal calls
+            calls += event == "call"
+
+        sys.setprofile(profile)
+        try:
+            function()
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    def setUp(self) -> None:
+        self.peer = Peer().open()
+        self.core = self.peer.channel()
+        connection: Any = None
+        self.channel = Channel(self.core, connection)
+
+    def test_publish(self) -> None:
+        written: list[bytes] = []
+        self.peer.connection.write = written.append
+        properties = BasicProperties(delivery_mode=2)
+        self.channel.basic_publish("", "q", b"x", properties)
+
+        def hundred() -> None:
+            for _ in range(100):
+                self.channel.basic_publish("", "q", b"x", properties)
+
+        # basic_publish, publish, and Deferred.__init__, callback and its one helper in succeed()
+        self.assertLessEqual(self.count(hundred), 100 * 5 + 10)
+
+    def count_of_deliveries(self, no_ack: bool, on_delivery: Any) -> int:
+        """Calls for 100 deliveries in one read, after the first."""
+        consumer = RecordingConsumer(no_ack)
+        consumer.then = on_delivery
+        self.peer.consume(self.core, consumer)
+        self.peer.send(deliver(1, consumer.consumer_tag, 1, b"x"))
+        data = b"".join(deliver(1, consumer.consumer_tag, number, b"x") for number in range(2, 102))
+        return self.count(lambda: self.peer.connection.data_received(data))
+
+    def test_delivery(self) -> None:
+        """Delivery.__init__, the consumer's deliver, and what it calls."""
+        bodies: list[bytes] = []
+        self.assertLessEqual(self.count_of_deliveries(True, lambda d: bodies.append(d.body)), 100 * 3 + 30)
+        self.assertEqual(len(bodies), 101)
+
+    def test_delivery_and_ack(self) -> None:
+        """The same, the delivery's ack and the channel's."""
+        self.assertLessEqual(self.count_of_deliveries(False, lambda d: d.ack()), 100 * 5 + 30)
+        self.assertEqual(self.peer.names(), ["Basic.Ack"] * 2)
+
+
+class ImportTests(SynchronousTestCase):
+    """The names at the top."""
+
+    def test_names(self) -> None:
+        import txpika
+
+        for name in txpika.__all__:
+            self.assertIsNotNone(getattr(txpika, name))
+        self.assertIn("connect", dir(txpika))
+        self.assertRaises(AttributeError, getattr, txpika, "no_such_name")
+        self.assertIs(txpika.AMQPProtocol, AMQPProtocol)
