@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txpika.core.frames import MAX_HEADER_FRAME
 from txpika.exceptions import (
     AuthenticationError,
+    ConnectionLost,
     FramingError,
     HandshakeError,
     HandshakeTimeout,
@@ -378,6 +379,69 @@ class ToleranceTests(BothWays):
         assert isinstance(close, ChannelMethods.Close)
         self.assertEqual(close.reply_code, 406)
         self.assertIsNone(peer.connection.reason)
+
+    def test_B16_the_end_in_the_middle_of_a_frame(self) -> None:
+        peer = self.open()
+        waiting = peer.channel().call(Queue.Declare(0, "q"))
+        peer.send(method(1, Queue.DeclareOk("q", 0, 0))[:-5])
+        peer.lose()
+        self.failureResultOf(waiting, ConnectionLost)
+
+    def test_B18_frames_on_every_channel_keep_no_state(self) -> None:
+        peer = self.open()
+        peer.send(method(2, Basic.Ack(1)) + b"".join(method(number, Basic.Ack(1)) for number in range(3, 50)))
+        reason = peer.connection.reason
+        assert isinstance(reason, ProtocolError)
+        self.assertEqual((reason.reply_code, len(peer.connection.channels)), (504, 0))
+
+    def test_B42_a_confirmation_of_everything_there_could_be(self) -> None:
+        peer = self.open()
+        channel = peer.channel()
+        channel.confirm_select()
+        peer.send(method(1, Confirm.SelectOk()))
+        published = channel.publish("", "q", b"x")
+        peer.frames()
+        peer.send(method(1, Basic.Ack(2**64 - 1, True)))
+        self.failureResultOf(published, OutcomeUnknown)
+        self.assertEqual(peer.names(), ["Channel.Close"])
+
+    def test_B44_confirmations_and_returns_nobody_waits_for(self) -> None:
+        peer = self.open()
+        channel = peer.channel()
+        peer.send(method(1, Basic.Ack(1)) + method(1, Basic.Nack(1)))
+        peer.send(content(1, Basic.Return(312, "NO_ROUTE", "", "q"), b"x"))
+        self.assertEqual((peer.connection.reason, channel.reason), (None, None))
+        self.assertEqual([message.body for message in channel.face.messages], [b"x"])
+
+    def test_B47_flow(self) -> None:
+        peer = self.open()
+        channel = peer.channel()
+        peer.send(method(1, ChannelMethods.Flow(False)))
+        published = channel.publish("", "q", b"x")
+        self.assertNoResult(published)
+        peer.send(method(1, ChannelMethods.Flow(True)))
+        self.successResultOf(published)
+        self.assertEqual(peer.names(), ["Channel.FlowOk", "Channel.FlowOk", "Basic.Publish"])
+
+    def test_B48_greetings(self) -> None:
+        for greeting, error in (
+            (ConnectionMethods.Start(0, 9, {}, b"", b"en_US"), AuthenticationError),
+            (ConnectionMethods.Start(8, 0, {}, b"PLAIN", b"en_US"), ProtocolVersionMismatch),
+        ):
+            peer = self.peer()
+            peer.send(method(0, greeting))
+            peer.lose()
+            self.assertIsInstance(peer.events[0], error)
+        peer = self.peer()
+        peer.send(method(0, ConnectionMethods.Start(0, 9, {"k": "x" * 100_000}, b"PLAIN", b"en_US")))
+        self.assertEqual(peer.names(), ["Connection.StartOk"])
+
+    def test_B73_bytes_after_the_arguments(self) -> None:
+        peer = self.open()
+        waiting = peer.channel().call(Queue.Declare(0, "q"))
+        peer.send(frame(1, 1, Queue.DeclareOk("q", 1, 2).encode() + b"padding"))
+        self.assertEqual(self.successResultOf(waiting).message_count, 1)
+        self.assertEqual(sum(peer.connection.ignored.values()), 1)
 
     def test_B46_blocked_twice(self) -> None:
         peer = self.open()
