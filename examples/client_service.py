@@ -6,11 +6,11 @@ Runs until it is interrupted. The queue is named by the first argument.
 
 import os
 import sys
+from typing import Any
 
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import react
 
 import txpika
@@ -21,8 +21,7 @@ def on_delivery(delivery: txpika.Delivery) -> None:
     delivery.ack()
 
 
-async def consume(connection: IProtocol, queue: str) -> None:
-    assert isinstance(connection, txpika.AMQPProtocol)
+async def consume(connection: Any, queue: str) -> None:
     channel = await connection.channel()
     await channel.basic_qos(prefetch_count=100)
     await channel.queue_declare(queue, durable=True)

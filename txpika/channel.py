@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_channel -*-
+# -*- test-case-name: txpika.test.test_bad_arguments -*-
 """
 One channel, as a Twisted program knows it: each method of AMQP, returning a Deferred.
 

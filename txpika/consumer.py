@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_consumer -*-
+# -*- test-case-name: txpika.test.test_live -*-
 """
 One consumer, as a Twisted program knows it.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_credentials -*-
+# -*- test-case-name: txpika.test.test_bad_arguments -*-
 """
 Who this program is to the broker.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_endpoint -*-
+# -*- test-case-name: txpika.test.test_live -*-
 """
 Connect by one call.
 

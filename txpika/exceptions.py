@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_exceptions -*-
+# -*- test-case-name: txpika.test.test_engine -*-
 """
 Every exception txpika raises or fails a Deferred with, beside L{ValueError} and L{TypeError} for wrong arguments.
 

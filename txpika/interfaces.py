@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_interfaces -*-
+# -*- test-case-name: txpika.test.test_states -*-
 """
 What others implement for the engine, as zope interfaces.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_message -*-
+# -*- test-case-name: txpika.test.test_live -*-
 """
 Messages that came from the broker: deliveries and returns.
 

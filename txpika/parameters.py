@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_parameters -*-
+# -*- test-case-name: txpika.test.test_bad_arguments -*-
 """
 Everything a program says about a connection before there is one.
 

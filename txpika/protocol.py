@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_protocol -*-
+# -*- test-case-name: txpika.test.test_live -*-
 """
 One connection, as a Twisted program knows it: an C{IProtocol} over the engine.
 

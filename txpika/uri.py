@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_uri -*-
+# -*- test-case-name: txpika.test.test_bad_arguments -*-
 """
 Read an AMQP URI (rabbitmq.com/docs/uri-spec, rabbitmq.com/docs/uri-query-parameters).
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_core_channel -*-
+# -*- test-case-name: txpika.test.test_engine -*-
 """
 What waits in the queue of a channel: calls, and messages held back.
 

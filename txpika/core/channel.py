@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_core_channel -*-
+# -*- test-case-name: txpika.test.test_engine -*-
 """
 One channel of the engine: calls in, methods and messages out.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_confirms -*-
+# -*- test-case-name: txpika.test.test_engine -*-
 """
 Which publishes of one channel wait for the broker's word, and what it was.
 

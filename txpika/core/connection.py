@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_core_connection -*-
+# -*- test-case-name: txpika.test.test_engine -*-
 """
 One connection of the engine: bytes of the broker in, bytes for it out.
 

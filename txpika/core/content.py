@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_content -*-
+# -*- test-case-name: txpika.test.test_hostile_peer -*-
 """
 Put one message together from its method, its header frame and its body frames.
 

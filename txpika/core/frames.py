@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_frames -*-
+# -*- test-case-name: txpika.test.test_engine -*-
 """
 Cut the bytes of the broker into frames, and take whole deliveries in one step.
 

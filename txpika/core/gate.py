@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_gate -*-
+# -*- test-case-name: txpika.test.test_engine -*-
 """
 The one place that says whether a message may be written now.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_handshake -*-
+# -*- test-case-name: txpika.test.test_hostile_peer -*-
 """
 What the two peers agree on before a connection is open.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_core_connection -*-
+# -*- test-case-name: txpika.test.test_engine -*-
 """
 What the engine tells those above it, beside the results of their calls.
 

@@ -29,7 +29,7 @@ class Program(ProcessProtocol):
         reactor.spawnProcess(self, sys.executable, [sys.executable, *arguments], env={**os.environ, **environment})
 
     def printed(self, text: bytes) -> Deferred[None]:
-        """Fires when C{text} was printed."""
+        """Fires when C{text} was printed; fails when the program ended without."""
         done: Deferred[None] = Deferred()
         self._waiting.append((text, done))
         self._check()
@@ -49,6 +49,9 @@ class Program(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         self.ended.callback(reason.value.exitCode)  # type: ignore[union-attr]
+        waiting, self._waiting = self._waiting, []
+        for text, done in waiting:
+            done.errback(AssertionError(f"ended without printing {text!r}: {self.output.decode()}"))
 
 
 class ExampleTests(TestCase):
