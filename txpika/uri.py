@@ -63,9 +63,7 @@ def _arguments(url: DecodedURL, rest: str) -> dict[str, Any]:
     arguments: dict[str, Any] = {"port": PORT if url.port is None else url.port}
     authority = re.split("[/?]", rest, maxsplit=1)[0]
     if "@" in rest[len(authority) :]:
-        raise ValueError(
-            "the AMQP URI has an '@' after its host: percent-encode it, and any '/' or '?' in the password"
-        )
+        raise ValueError("the AMQP URI has an '@' after its host: percent-encode it, and '/' and '?' in a password")
     if authority.count("@") > 1 or (authority.partition("@")[0].count(":") > 1 and "@" in authority):
         raise ValueError("user or password in the AMQP URI has an '@' or a ':' in it: percent-encode it")
     if "," in url.host:
