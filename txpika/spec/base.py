@@ -7,6 +7,8 @@ Knows no particular method and no wire format; both are in the generated modules
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from txpika.exceptions import DecodeError
 
 TYPE_CHECKING = False
@@ -38,7 +40,7 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
-class Method:
+class Method(ABC):
     """
     One AMQP method with its arguments, as attributes.
 
@@ -67,15 +69,16 @@ class Method:
     FIELDS: ClassVar[tuple[str, ...]] = ()
     SECRETS: ClassVar[tuple[str, ...]] = ()
 
+    @abstractmethod
     def encode(self) -> bytes:
         """
         @return: The payload of its method frame: class id, method id, arguments.
         @raise ValueError: An argument is out of range; the text names method and argument.
         @raise TypeError: An argument is of a wrong type.
         """
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def read(cls, payload: bytes, offset: int) -> tuple[Self, int]:
         """
         @param payload: The payload of a method frame.
@@ -84,7 +87,6 @@ class Method:
             exist that send them.
         @raise DecodeError: The arguments make no sense. Nothing else is raised.
         """
-        raise NotImplementedError
 
     @classmethod
     def decode(cls, payload: bytes, offset: int) -> Self:
@@ -107,7 +109,7 @@ class Method:
         return f"<{self.NAME}({arguments})>"
 
 
-class Properties:
+class Properties(ABC):
     """
     The properties of a message.
 
@@ -134,21 +136,21 @@ class Properties:
         self._raw = self._encoded = raw
         return self
 
+    @abstractmethod
     def encode(self) -> bytes:
         """
         @return: What stands in a content header after the body size: property flags and values.
         @raise ValueError: A value is out of range; the text names the property.
         @raise TypeError: A value is of a wrong type.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self) -> None:
         """
         Read the values from the wire's bytes now, if that is still to be done. Reading any property does the same.
 
         @raise DecodeError: They make no sense; it will be raised each time.
         """
-        raise NotImplementedError
 
     def _values(self) -> list[object]:
         self.decode()
