@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_bad_arguments -*-
+# -*- test-case-name: txpika.test.test_channel -*-
 """
 One channel, as a Twisted program knows it: each method of AMQP, returning a Deferred.
 
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from txpika.consumer import Consumer, OnDelivery
-from txpika.exceptions import AMQPError, CloseReason, MessageTooLarge
+from txpika.consumer import DEFAULT_BUFFER_SIZE, Consumer
+from txpika.exceptions import AMQPError, CloseReason, MessageTooLarge, WrongThread
+from txpika.handling import AckPolicy, OnDelivery, OnError, make_handler
 from txpika.message import Delivery, ReturnedMessage
-from txpika.spec import Basic, BasicProperties, Confirm, Exchange, Queue
+from txpika.parameters import integer, seconds
+from txpika.spec import Basic, BasicProperties, Confirm, Exchange, Method, Queue, Tx
 
 if TYPE_CHECKING:
     from txpika.core.channel import Channel as Core
@@ -35,7 +37,10 @@ class Channel:
     up those after it. Wrong arguments raise L{ValueError} or L{TypeError} at the call, before a byte is written.
     Everything else is a failure of the Deferred: L{txpika.exceptions.ChannelClosed} and
     L{txpika.exceptions.AMQPConnectionError}, which say why with code and text. Cancelling the Deferred of a call that
-    was written lets its reply pass unheard; one that was not yet written then never is.
+    was written lets its reply pass unheard; one that was not yet written then never is (but C{tx} and C{basic.recover}
+    always are). With C{timeout}, in seconds, it gives up by itself, with L{txpika.exceptions.CallTimeout}.
+    With C{nowait} the broker sends no reply: the Deferred fires at once with C{None}, and what goes wrong closes the
+    channel.
 
     @ivar connection: The protocol it belongs to.
     @ivar on_return: Called with each L{ReturnedMessage} that is not the outcome of a publish in confirm mode.
@@ -69,13 +74,21 @@ class Channel:
         self._ends.append(waiter)
         return waiter
 
-    def _do(self, function: Callable[..., Deferred[_T] | None], *arguments: Any) -> Deferred[_T]:
+    def _do(self, function: Callable[..., Deferred[_T] | None], *arguments: Any, **more: Any) -> Deferred[_T]:
         """What the engine raises for the state it is in becomes a failure; what it raises for an argument stays."""
+        timeout = more.get("timeout")
+        if timeout is not None:
+            seconds("timeout", timeout)
         try:
-            result = function(*arguments)
+            result = function(*arguments, **more)
+        except WrongThread:
+            raise  # a Deferred would be of no use there
         except AMQPError as error:
             return fail(error)
         return succeed(None) if result is None else result  # type: ignore[arg-type]
+
+    def _call(self, method: Method, timeout: float | None) -> Deferred[Any]:
+        return self._do(self._core.call, method, timeout=timeout)
 
     # Exchanges
 
@@ -89,6 +102,8 @@ class Channel:
         internal: bool = False,
         nowait: bool = False,
         arguments: Arguments = None,
+        *,
+        timeout: float | None = None,
     ) -> Deferred[Exchange.DeclareOk]:
         """
         C{exchange.declare}: create an exchange, or check that it is there.
@@ -99,27 +114,63 @@ class Channel:
         @param durable: It survives a restart of the broker.
         @param auto_delete: The broker deletes it when nothing is bound to it any more.
         @param internal: Only other exchanges can publish to it.
-        @param nowait: Do not wait for a reply; the result is C{None}.
         @param arguments: More arguments, e.g. C{alternate-exchange}.
         @return: Fires with C{Exchange.DeclareOk}.
         """
-        return self._do(
-            self._core.call,
-            Exchange.Declare(
-                0, exchange, exchange_type, passive, durable, auto_delete, internal, nowait, arguments or {}
-            ),
+        table = arguments or {}
+        return self._call(
+            Exchange.Declare(0, exchange, exchange_type, passive, durable, auto_delete, internal, nowait, table),
+            timeout,
         )
 
     def exchange_delete(
-        self, exchange: str, if_unused: bool = False, nowait: bool = False
+        self, exchange: str, if_unused: bool = False, nowait: bool = False, *, timeout: float | None = None
     ) -> Deferred[Exchange.DeleteOk]:
         """
         C{exchange.delete}.
 
         @param if_unused: Only if nothing is bound to it (406 if something is).
-        @return: Fires with C{Exchange.DeleteOk}, C{None} with C{nowait}.
+        @return: Fires with C{Exchange.DeleteOk}.
         """
-        return self._do(self._core.call, Exchange.Delete(0, exchange, if_unused, nowait))
+        return self._call(Exchange.Delete(0, exchange, if_unused, nowait), timeout)
+
+    def exchange_bind(
+        self,
+        destination: str,
+        source: str,
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Arguments = None,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[Exchange.BindOk]:
+        """
+        C{exchange.bind} of RabbitMQ (rabbitmq.com/docs/e2e): let messages of one exchange into another.
+
+        @param destination: The exchange they go to.
+        @param source: The exchange they come from.
+        @param routing_key: Which messages, as the type of the source reads it.
+        @param arguments: For a source of type C{headers}, which headers.
+        @return: Fires with C{Exchange.BindOk}.
+        """
+        return self._call(Exchange.Bind(0, destination, source, routing_key, nowait, arguments or {}), timeout)
+
+    def exchange_unbind(
+        self,
+        destination: str,
+        source: str,
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Arguments = None,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[Exchange.UnbindOk]:
+        """
+        C{exchange.unbind} of RabbitMQ: undo an L{exchange_bind} made with the same arguments.
+
+        @return: Fires with C{Exchange.UnbindOk}.
+        """
+        return self._call(Exchange.Unbind(0, destination, source, routing_key, nowait, arguments or {}), timeout)
 
     # Queues
 
@@ -132,6 +183,8 @@ class Channel:
         auto_delete: bool = False,
         nowait: bool = False,
         arguments: Arguments = None,
+        *,
+        timeout: float | None = None,
     ) -> Deferred[Queue.DeclareOk]:
         """
         C{queue.declare}: create a queue, or check that it is there.
@@ -141,17 +194,21 @@ class Channel:
         @param durable: It survives a restart of the broker.
         @param exclusive: Only this connection uses it, and it goes with the connection.
         @param auto_delete: The broker deletes it when its last consumer is gone.
-        @param nowait: Do not wait for a reply; the result is C{None}.
         @param arguments: More arguments, e.g. C{x-queue-type}.
         @return: Fires with C{Queue.DeclareOk}: C{queue}, C{message_count}, C{consumer_count}.
         """
-        return self._do(
-            self._core.call,
-            Queue.Declare(0, queue, passive, durable, exclusive, auto_delete, nowait, arguments or {}),
-        )
+        table = arguments or {}
+        return self._call(Queue.Declare(0, queue, passive, durable, exclusive, auto_delete, nowait, table), timeout)
 
     def queue_bind(
-        self, queue: str, exchange: str, routing_key: str = "", nowait: bool = False, arguments: Arguments = None
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Arguments = None,
+        *,
+        timeout: float | None = None,
     ) -> Deferred[Queue.BindOk]:
         """
         C{queue.bind}: let messages of an exchange into a queue.
@@ -160,50 +217,63 @@ class Channel:
         @param exchange: The exchange.
         @param routing_key: Which messages, as the type of the exchange reads it.
         @param arguments: For an exchange of type C{headers}, which headers.
-        @return: Fires with C{Queue.BindOk}, C{None} with C{nowait}.
+        @return: Fires with C{Queue.BindOk}.
         """
-        return self._do(self._core.call, Queue.Bind(0, queue, exchange, routing_key, nowait, arguments or {}))
+        return self._call(Queue.Bind(0, queue, exchange, routing_key, nowait, arguments or {}), timeout)
 
     def queue_unbind(
-        self, queue: str, exchange: str, routing_key: str = "", arguments: Arguments = None
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str = "",
+        arguments: Arguments = None,
+        *,
+        timeout: float | None = None,
     ) -> Deferred[Queue.UnbindOk]:
         """
-        C{queue.unbind}: undo a L{queue_bind} made with the same arguments.
+        C{queue.unbind}: undo a L{queue_bind} made with the same arguments. The protocol knows no C{nowait} here.
 
         @return: Fires with C{Queue.UnbindOk}.
         """
-        return self._do(self._core.call, Queue.Unbind(0, queue, exchange, routing_key, arguments or {}))
+        return self._call(Queue.Unbind(0, queue, exchange, routing_key, arguments or {}), timeout)
 
-    def queue_purge(self, queue: str, nowait: bool = False) -> Deferred[Queue.PurgeOk]:
+    def queue_purge(self, queue: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[Queue.PurgeOk]:
         """
         C{queue.purge}: drop the messages in it that nobody holds unacknowledged.
 
-        @return: Fires with C{Queue.PurgeOk}: C{message_count}; C{None} with C{nowait}.
+        @return: Fires with C{Queue.PurgeOk}: C{message_count}.
         """
-        return self._do(self._core.call, Queue.Purge(0, queue, nowait))
+        return self._call(Queue.Purge(0, queue, nowait), timeout)
 
     def queue_delete(
-        self, queue: str, if_unused: bool = False, if_empty: bool = False, nowait: bool = False
+        self,
+        queue: str,
+        if_unused: bool = False,
+        if_empty: bool = False,
+        nowait: bool = False,
+        *,
+        timeout: float | None = None,
     ) -> Deferred[Queue.DeleteOk]:
         """
         C{queue.delete}.
 
         @param if_unused: Only without consumers (406 with).
         @param if_empty: Only without messages (406 with).
-        @return: Fires with C{Queue.DeleteOk}: C{message_count}; C{None} with C{nowait}.
+        @return: Fires with C{Queue.DeleteOk}: C{message_count}.
         """
-        return self._do(self._core.call, Queue.Delete(0, queue, if_unused, if_empty, nowait))
+        return self._call(Queue.Delete(0, queue, if_unused, if_empty, nowait), timeout)
 
     # Publishing
 
-    def confirm_select(self) -> Deferred[Confirm.SelectOk]:
+    def confirm_select(self, nowait: bool = False, *, timeout: float | None = None) -> Deferred[Confirm.SelectOk]:
         """
         Confirm mode: from now on the broker tells what became of each message (rabbitmq.com/docs/confirms). Harmless
         when it is on.
 
         @return: Fires with C{Confirm.SelectOk}.
+        @raise ValueError: in transaction mode.
         """
-        return self._do(self._core.confirm_select)
+        return self._do(self._core.confirm_select, nowait, timeout=timeout)
 
     def basic_publish(
         self,
@@ -212,6 +282,8 @@ class Channel:
         body: bytes,
         properties: BasicProperties | None = None,
         mandatory: bool = False,
+        *,
+        timeout: float | None = None,
     ) -> Deferred[None]:
         """
         C{basic.publish}. Await it: that is what paces a publisher that is faster than the network or the broker.
@@ -225,29 +297,76 @@ class Channel:
             L{txpika.exceptions.NackError} when it refused, with L{txpika.exceptions.ReturnedError} when no queue took
             the message, and with L{txpika.exceptions.OutcomeUnknown} when connection or channel ended first. Without
             confirm mode it fires when the message is on its way. It fails with
-            L{txpika.exceptions.OutboundBufferFull} when too many bytes wait to be written.
+            L{txpika.exceptions.OutboundBufferFull} when too many bytes wait to be written, and with
+            L{txpika.exceptions.PublishBlocked} when the broker blocks the connection for longer than
+            C{blocked_timeout}.
         @raise ValueError: when a name is over 255 bytes of UTF-8, or a property is outside its limits.
         @raise TypeError: when an argument is of a wrong type.
         """
+        if timeout is not None:
+            return self._do(
+                self._core.outbox.publish_within,
+                seconds("timeout", timeout),
+                exchange,
+                routing_key,
+                body,
+                properties,
+                mandatory,
+            )
         # In place and not through _do: this is a hot path.
         try:
             done: Deferred[None] | None = self._core.publish(exchange, routing_key, body, properties, mandatory)
+        except WrongThread:
+            raise
         except AMQPError as error:
             return fail(error)
         return succeed(None) if done is None else done
 
+    # Transactions
+
+    def tx_select(self, *, timeout: float | None = None) -> Deferred[Tx.SelectOk]:
+        """
+        C{tx.select}: publishes and acknowledgements on this channel take effect with L{tx_commit} only. Confirm mode is
+        the better way to be sure of a publish (rabbitmq.com/docs/semantics#tx).
+
+        @return: Fires with C{Tx.SelectOk}.
+        @raise ValueError: in confirm mode.
+        """
+        return self._do(self._core.tx_select, timeout=timeout)
+
+    def tx_commit(self, *, timeout: float | None = None) -> Deferred[Tx.CommitOk]:
+        """
+        C{tx.commit}.
+
+        @return: Fires with C{Tx.CommitOk}.
+        @raise ValueError: without L{tx_select}.
+        """
+        return self._do(self._core.tx_commit, timeout=timeout)
+
+    def tx_rollback(self, *, timeout: float | None = None) -> Deferred[Tx.RollbackOk]:
+        """
+        C{tx.rollback}: drop what was published since the last commit. Deliveries acknowledged since then can be
+        acknowledged again; L{basic_recover} has them delivered again.
+
+        @return: Fires with C{Tx.RollbackOk}.
+        @raise ValueError: without L{tx_select}.
+        """
+        return self._do(self._core.tx_rollback, timeout=timeout)
+
     # Consuming
 
-    def basic_qos(self, prefetch_count: int = 0, global_qos: bool = False) -> Deferred[Basic.QosOk]:
+    def basic_qos(
+        self, prefetch_count: int = 0, global_qos: bool = False, *, timeout: float | None = None
+    ) -> Deferred[Basic.QosOk]:
         """
         C{basic.qos}: how many messages the broker sends ahead of their acknowledgement.
 
         @param prefetch_count: Messages, 0 to 65535; 0 for no limit.
         @param global_qos: For the channel as a whole; else for each consumer started after this
-            (rabbitmq.com/docs/consumer-prefetch).
+            (rabbitmq.com/docs/consumer-prefetch). RabbitMQ 4.3 refuses it unless told otherwise.
         @return: Fires with C{Basic.QosOk}.
         """
-        return self._do(self._core.call, Basic.Qos(0, prefetch_count, global_qos))
+        return self._call(Basic.Qos(0, prefetch_count, global_qos), timeout)
 
     def basic_consume(
         self,
@@ -257,35 +376,58 @@ class Channel:
         exclusive: bool = False,
         consumer_tag: str = "",
         arguments: Arguments = None,
+        *,
+        nowait: bool = False,
+        concurrency: int = 0,
+        ack: AckPolicy = "explicit",
+        on_error: OnError = "requeue-once",
+        buffer_size: int = DEFAULT_BUFFER_SIZE,
+        timeout: float | None = None,
     ) -> Deferred[Consumer]:
         """
         C{basic.consume}: have messages delivered as they come.
 
         @param queue: Where from.
-        @param on_delivery: Called with each L{Delivery}; may return a Deferred, or be C{async}. What it raises is
-            logged, and the delivery stays unacknowledged. Without it the consumer is an asynchronous iterator.
+        @param on_delivery: Called with each L{Delivery}; may return a Deferred, or be C{async}. What it raises or fails
+            with is logged. Without it the consumer is an asynchronous iterator.
         @param no_ack: A message is done when it was sent; it need not, and cannot, be acknowledged.
         @param exclusive: No other consumer on this queue (403 if there is one).
         @param consumer_tag: A name of its own on this channel; C{""} makes one.
-        @param arguments: More arguments, e.g. C{x-priority}.
+        @param arguments: More arguments, e.g. C{x-priority} or C{x-stream-offset}.
+        @param concurrency: How many deliveries C{on_delivery} may be at work on at once; 0 for no limit. Others wait
+            for their turn, up to C{buffer_size}.
+        @param ack: C{"explicit"}: the program acknowledges each delivery. C{"on-success"}: the consumer does when
+            C{on_delivery} has ended, unless that settled it already.
+        @param on_error: With C{"on-success"}, what becomes of a delivery whose function failed:
+            C{"requeue-once"} (a redelivered one is rejected), C{"requeue"}, C{"reject"}.
+        @param buffer_size: Deliveries that may wait in the consumer, for their turn or to be iterated over. When there
+            are as many, the connection reads no more until there are half as many, unless somebody waits for an answer
+            of the broker. A prefetch count (L{basic_qos}) that is lower lets the other consumers of the connection go
+            on meanwhile.
         @return: Fires with the L{Consumer}.
-        @raise ValueError: when C{consumer_tag} is in use on this channel.
+        @raise ValueError: when C{consumer_tag} is in use on this channel, or an argument contradicts another.
         """
-        if on_delivery is not None and not callable(on_delivery):
-            raise TypeError(f"on_delivery must be callable or None, not {type(on_delivery).__name__}")
-        consumer = Consumer(self, consumer_tag, on_delivery, no_ack)
-        return self._do(self._core.consumers.consume, consumer, queue, exclusive, arguments)
+        handler = None
+        if on_delivery is not None:
+            handler = make_handler(on_delivery, concurrency, ack, on_error, no_ack)
+        elif concurrency or ack != "explicit":
+            raise ValueError("concurrency and ack are about on_delivery, and there is none")
+        consumer = Consumer(self, consumer_tag, handler, no_ack, integer("buffer_size", buffer_size, 1, 2**31))
+        consuming: Deferred[Any] = self._do(
+            self._core.consumers.consume, consumer, queue, exclusive, arguments, nowait=nowait, timeout=timeout
+        )
+        return consuming.addCallback(lambda _: consumer) if nowait else consuming
 
-    def basic_cancel(self, consumer_tag: str) -> Deferred[None]:
+    def basic_cancel(self, consumer_tag: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[None]:
         """
         C{basic.cancel}: no more deliveries to a consumer.
 
         @return: Fires with C{None} when the broker agreed.
         @raise ValueError: when there is no such consumer on this channel.
         """
-        return self._do(self._core.consumers.cancel, consumer_tag)
+        return self._do(self._core.consumers.cancel, consumer_tag, nowait, timeout=timeout)
 
-    def basic_get(self, queue: str, no_ack: bool = False) -> Deferred[Delivery | None]:
+    def basic_get(self, queue: str, no_ack: bool = False, *, timeout: float | None = None) -> Deferred[Delivery | None]:
         """
         C{basic.get}: one message, if there is one. To take messages as they come, consume.
 
@@ -293,7 +435,7 @@ class Channel:
         @return: Fires with the L{Delivery}, or C{None} when the queue is empty. Fails with
             L{txpika.exceptions.MessageTooLarge} when the message is over C{max_body_size}; it is rejected then.
         """
-        reply: Deferred[Any] = self._do(self._core.get, queue, no_ack)
+        reply: Deferred[Any] = self._do(self._core.get, queue, no_ack, timeout=timeout)
         return reply.addCallback(lambda got: got if isinstance(got, Delivery) else None)
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
@@ -324,18 +466,35 @@ class Channel:
         """
         self._core.acks.reject(delivery_tag, requeue)
 
+    def basic_recover(self, requeue: bool = True, *, timeout: float | None = None) -> Deferred[Basic.RecoverOk]:
+        """
+        C{basic.recover}: all deliveries of this channel that are not acknowledged go back to their queues, to be
+        delivered again to whoever consumes there. They cannot be acknowledged any more.
+
+        @param requeue: RabbitMQ implements this only.
+        @return: Fires with C{Basic.RecoverOk}.
+        @raise ValueError: when C{requeue} is false; RabbitMQ would close the connection (540).
+        """
+        if not requeue:
+            raise ValueError("requeue is false: RabbitMQ does not implement that")
+        return self._do(self._core.recover, timeout=timeout)
+
     # The end
 
-    def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> Deferred[None]:
+    def close(
+        self, reply_code: int = 200, reply_text: str = "Normal shutdown", *, timeout: float | None = None
+    ) -> Deferred[None]:
         """
         Close it, after what was called before. Deliveries not yet acknowledged go back to their queue. Harmless when
         it is closed.
 
         @return: Fires with C{None} when it is closed, also when its connection ended first.
         """
-        closed = self.closed
+        if timeout is not None:
+            seconds("timeout", timeout)
         self._core.close(reply_code, reply_text)
-        return closed.addCallback(lambda reason: None)
+        closed = self.closed.addCallback(lambda reason: None)
+        return closed if timeout is None else self.connection.limited(closed, timeout, "Channel.Close")
 
     # What the engine tells
 

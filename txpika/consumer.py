@@ -1,29 +1,31 @@
-# -*- test-case-name: txpika.test.test_live -*-
+# -*- test-case-name: txpika.test.test_consumer -*-
 """
 One consumer, as a Twisted program knows it.
 
-Owns how deliveries reach the program: by a call of its function each, or by C{async for}. Knows the channel's face it
-belongs to; nothing of methods or frames.
+Owns its life, and how deliveries reach the program: through a L{txpika.handling.Handler}, or by C{async for}. Knows the
+channel's face it belongs to; nothing of methods or frames.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from txpika.exceptions import CloseReason, StaleDelivery
+from txpika.exceptions import AMQPError, CloseReason, StaleDelivery
+from txpika.handling import Handler
 from txpika.message import Delivery
+from txpika.parameters import seconds
 
 if TYPE_CHECKING:
     from txpika.channel import Channel
 
-#: What a program does with a delivery. It may return a Deferred, or be C{async}; what that ends with is ignored.
-OnDelivery = Callable[[Delivery], Awaitable[object] | None]
+#: Deliveries that may wait in a consumer before its connection reads no more, unless C{buffer_size} says otherwise.
+DEFAULT_BUFFER_SIZE = 1000
 
 
 class Consumer:
@@ -44,19 +46,31 @@ class Consumer:
     @ivar deliver: Where the channel puts its deliveries.
     """
 
-    _log = Logger()
-
-    def __init__(self, channel: Channel, consumer_tag: str, on_delivery: OnDelivery | None, no_ack: bool) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        consumer_tag: str,
+        handler: Handler | None,
+        no_ack: bool,
+        buffer_size: int = DEFAULT_BUFFER_SIZE,
+    ) -> None:
         self.channel = channel
         self.consumer_tag = consumer_tag
         self.no_ack = no_ack
-        self._on_delivery = on_delivery
+        self._handler = handler
+        self._buffer_size = buffer_size
+        self._full = False
         self._buffer: deque[Delivery] = deque()
         self._waiters: deque[Deferred[None]] = deque()
         self._ended = False
         self._reason: CloseReason | None = None
         self._ends: list[Deferred[CloseReason | None]] = []
-        self.deliver: Callable[[Delivery], None] = self._keep if on_delivery is None else self._call
+        self.deliver: Callable[[Delivery], None]
+        if handler is None:
+            self.deliver = self._keep
+        else:
+            handler.taken = self._emptied
+            self.deliver = handler.deliver_simply if handler.simple else self._hand_over
 
     @property
     def closed(self) -> Deferred[CloseReason | None]:
@@ -70,62 +84,96 @@ class Consumer:
         self._ends.append(waiter)
         return waiter
 
-    def cancel(self) -> Deferred[None]:
-        """
-        Stop deliveries. Those that were not yet taken from the iterator go back to their queue. Harmless when it has
-        ended.
+    @property
+    def running(self) -> int:
+        """How many deliveries its function is at work on; 0 without one."""
+        return 0 if self._handler is None else self._handler.running
 
+    def cancel(self, timeout: float | None = None) -> Deferred[None]:
+        """
+        Stop deliveries. Those that the program has not yet got go back to their queue. Harmless when it has ended.
+
+        @param timeout: How long to wait for the broker, in seconds.
         @return: Fires with C{None} when the broker agreed.
         """
         if self._ended:
             return succeed(None)
-        return self.channel.basic_cancel(self.consumer_tag)
+        return self.channel.basic_cancel(self.consumer_tag, timeout=timeout)
+
+    def drain(self, deadline: float = 30.0) -> Deferred[int]:
+        """
+        Stop in the orderly way: no more deliveries, those whose turn has not come go back to their queue, the functions
+        that are at work end, and their acks are written.
+
+        @param deadline: How long all that may take, in seconds. What is at work then goes on, unwaited for.
+        @return: Fires with how many functions were still at work at the deadline, 0 if all went well. Never fails,
+            also when the channel or the connection ends meanwhile.
+        @raise ValueError: when C{deadline} is not above 0.
+        """
+        seconds("deadline", deadline)
+
+        def stopped(result: Failure | None) -> int:
+            if result is not None:
+                result.trap(TimeoutError, AMQPError)
+            return self.running
+
+        return self.channel.connection.limited(Deferred.fromCoroutine(self._drain()), deadline).addBoth(stopped)
+
+    async def _drain(self) -> None:
+        with suppress(AMQPError):
+            await self.cancel()
+        if self._handler is not None:
+            await self._handler.when_idle()
 
     def ended(self, reason: CloseReason | None) -> None:
         """The channel says that there will be no more deliveries."""
         self._ended = True
         self._reason = reason
+        unseen = self._buffer if self._handler is None else self._handler.take_waiting()
         if reason is None and not self.no_ack:
-            for delivery in self._buffer:
-                with suppress(StaleDelivery):  # the program acked it unseen, by a multiple ack
-                    delivery.nack(requeue=True)
+            self._give_back(unseen)
         if reason is not None or not self.no_ack:
             self._buffer.clear()
+        self._room()
         self._wake(len(self._waiters))
         ends, self._ends = self._ends, []
         for end in ends:
             end.callback(reason)
 
+    def _give_back(self, deliveries: Iterable[Delivery]) -> None:
+        for delivery in deliveries:
+            with suppress(StaleDelivery):  # the program acked it unseen, by a multiple ack
+                delivery.nack(requeue=True)
+
+    # What waits
+
+    def _filled(self, waiting: int) -> None:
+        if waiting >= self._buffer_size and not self._full and not self._ended:
+            self._full = True
+            self.channel.connection.pause_reading(self)
+
+    def _emptied(self, waiting: int) -> None:
+        if self._full and waiting <= self._buffer_size // 2:
+            self._room()
+
+    def _room(self) -> None:
+        if self._full:
+            self._full = False
+            self.channel.connection.resume_reading(self)
+
     # A function of the program's
 
-    def _call(self, delivery: Delivery) -> None:
-        try:
-            result = self._on_delivery(delivery)  # type: ignore[misc]
-            if result is not None:
-                self._watch(result, delivery)
-        except Exception:
-            self._log.failure(
-                "The function of consumer {tag!r} raised on {delivery!r}", tag=self.consumer_tag, delivery=delivery
-            )
-
-    def _watch(self, result: Awaitable[object], delivery: Delivery) -> None:
-        """Let a Deferred or a coroutine run to its end, which may be a failure."""
-        done = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)  # type: ignore[arg-type]
-
-        def failed(failure: Any) -> None:
-            self._log.failure(
-                "The function of consumer {tag!r} failed on {delivery!r}",
-                failure,
-                tag=self.consumer_tag,
-                delivery=delivery,
-            )
-
-        done.addErrback(failed)
+    def _hand_over(self, delivery: Delivery) -> None:
+        handler = self._handler
+        assert handler is not None
+        handler.deliver(delivery)
+        self._filled(handler.waiting)
 
     # Iteration
 
     def _keep(self, delivery: Delivery) -> None:
         self._buffer.append(delivery)
+        self._filled(len(self._buffer))
         self._wake(1)
 
     def _wake(self, count: int) -> None:
@@ -136,7 +184,7 @@ class Consumer:
         return self
 
     async def __anext__(self) -> Delivery:
-        if self._on_delivery is not None:
+        if self._handler is not None:
             raise TypeError("this consumer has a function of its own; make one without to iterate")
         while not self._buffer:
             if self._ended:
@@ -146,7 +194,9 @@ class Consumer:
             waiter: Deferred[None] = Deferred(self._waiters.remove)
             self._waiters.append(waiter)
             await waiter
-        return self._buffer.popleft()
+        delivery = self._buffer.popleft()
+        self._emptied(len(self._buffer))
+        return delivery
 
     async def __aenter__(self) -> Consumer:
         return self

@@ -202,6 +202,37 @@ class OutboundBufferFull(PublishError):
     outcome: Outcome = "not sent"
 
 
+class PublishBlocked(PublishError):
+    """
+    The broker has blocked the connection (C{connection.blocked}) for longer than C{blocked_timeout}. C{outcome} tells
+    whether the message was written before.
+    """
+
+    def __init__(self, text: str, outcome: Outcome = "not sent") -> None:
+        super().__init__(text)
+        self.outcome = outcome
+
+
+class CallTimeout(AMQPError, TimeoutError):
+    """
+    The broker did not answer within the C{timeout} of the call. Its answer, if it comes later, is let pass. C{outcome}
+    tells whether the call was written.
+    """
+
+    def __init__(self, text: str, outcome: Outcome = "unknown") -> None:
+        super().__init__(text)
+        self.outcome = outcome
+
+
+class WrongThread(AMQPError, RuntimeError):
+    """
+    A connection was used from another thread than its own; nothing happened. With Twisted, use
+    C{reactor.callFromThread} or C{blockingCallFromThread}.
+    """
+
+    outcome: Outcome = "not sent"
+
+
 class StaleDelivery(AMQPError):
     """The delivery was settled before, or its channel is gone: there is nothing to acknowledge. Nothing was written."""
 

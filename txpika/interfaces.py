@@ -29,6 +29,12 @@ class ITransport(Interface):
     def registerProducer(producer: Any, streaming: bool) -> None:
         """Tell C{producer} to pause when too much is buffered, and to resume when it drained."""
 
+    def pauseProducing() -> None:
+        """Stop reading."""
+
+    def resumeProducing() -> None:
+        """Read again."""
+
     def unregisterProducer() -> None:
         """Forget the producer. Under TLS, L{loseConnection} takes effect only after this."""
 

@@ -111,6 +111,7 @@ class ConnectionParameters:
         confirm_window: int = DEFAULT_CONFIRM_WINDOW,
         max_held: int = DEFAULT_MAX_HELD,
         max_body_size: int = DEFAULT_MAX_BODY_SIZE,
+        blocked_timeout: float | None = None,
     ) -> None:
         """
         @param host: Name or address of the broker.
@@ -131,6 +132,8 @@ class ConnectionParameters:
         @param confirm_window: Most messages of one channel that wait for their confirmation.
         @param max_held: Most bytes of messages that wait for the gate to open.
         @param max_body_size: Largest message body taken, in bytes; a larger one is rejected unread.
+        @param blocked_timeout: How long a publish waits while the broker has blocked the connection, in seconds, before
+            it fails with L{txpika.exceptions.PublishBlocked}; C{None} for as long as that takes.
         @raise ValueError: when a value is outside its limits.
         @raise TypeError: when a value is of a wrong type.
         """
@@ -166,6 +169,7 @@ class ConnectionParameters:
         self.locale = text("locale", locale)
         self.confirm_window = integer("confirm_window", confirm_window, 1, 2**31)
         self.max_held = integer("max_held", max_held, 0, 2**63)
+        self.blocked_timeout = None if blocked_timeout is None else seconds("blocked_timeout", blocked_timeout)
         self.max_body_size = integer("max_body_size", max_body_size, 0, 2**63)
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ Owns nothing but the Deferreds of who waits for it to open and to close. Works w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress
@@ -19,8 +19,11 @@ from twisted.python.failure import Failure
 from txpika import uri
 from txpika.channel import Channel
 from txpika.core.connection import Connection
-from txpika.exceptions import AMQPError, CloseReason
-from txpika.parameters import ConnectionParameters
+from txpika.exceptions import AMQPError, CallTimeout, CloseReason, WrongThread
+from txpika.parameters import ConnectionParameters, seconds
+from txpika.spec import Connection as Methods
+
+_T = TypeVar("_T")
 
 
 def parameters_of(url_or_parameters: str | ConnectionParameters | None) -> ConnectionParameters:
@@ -56,6 +59,7 @@ class AMQPProtocol(Protocol):
         self.parameters = parameters_of(parameters)
         if clock is None:
             from twisted.internet import reactor as clock
+        self._clock: Any = clock
         self._core = Connection(self.parameters, clock, self)
         self._opens: list[Deferred[AMQPProtocol]] = []
         self._ends: list[Deferred[CloseReason]] = []
@@ -100,22 +104,49 @@ class AMQPProtocol(Protocol):
         self._opens.append(waiter)
         return waiter
 
-    def channel(self) -> Deferred[Channel]:
+    def channel(self, *, timeout: float | None = None) -> Deferred[Channel]:
         """
         Open a channel. During the handshake this waits for its end.
 
+        @param timeout: How long to wait for the broker to open it, in seconds.
         @return: Fires with the L{Channel} after C{channel.open-ok}. Fails with L{txpika.exceptions.NoFreeChannels},
             L{txpika.exceptions.NotConnected}, or why the connection ended.
         """
-        if self._core.reason is None and not self._core.is_open:
-            return self.when_open().addCallback(lambda _: self.channel())
+        if timeout is not None:
+            seconds("timeout", timeout)
+        if self._core.in_handshake:
+            return self.when_open().addCallback(lambda _: self.channel(timeout=timeout))
         try:
-            core = self._core.open_channel(Deferred)
+            core = self._core.open_channel(Deferred, timeout)
+        except WrongThread:
+            raise
         except AMQPError as error:
             return fail(error)
         core.face = Channel(core, self)
         opened: Deferred[Channel] = core.opened
         return opened
+
+    def update_secret(
+        self, new_secret: str | bytes, reason: str = "", *, timeout: float | None = None
+    ) -> Deferred[Methods.UpdateSecretOk]:
+        """
+        C{connection.update-secret} of RabbitMQ: go on with a new token when the old one is about to expire
+        (rabbitmq.com/docs/oauth2).
+
+        @param new_secret: What the broker's authentication backend expects; a str as UTF-8.
+        @param reason: For the broker's log.
+        @return: Fires with C{Connection.UpdateSecretOk}.
+        """
+        if timeout is not None:
+            seconds("timeout", timeout)
+        secret = new_secret.encode() if isinstance(new_secret, str) else new_secret
+        try:
+            updated: Deferred[Methods.UpdateSecretOk] = self._core.update_secret(secret, reason, Deferred, timeout)
+        except WrongThread:
+            raise
+        except AMQPError as error:
+            return fail(error)
+        return updated
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> Deferred[None]:
         """
@@ -132,6 +163,28 @@ class AMQPProtocol(Protocol):
     def abort(self) -> None:
         """Drop the connection at once, without a word to the broker."""
         self._core.abort()
+
+    # For channels and consumers
+
+    def limited(self, waited: Deferred[_T], timeout: float, what: str = "") -> Deferred[_T]:
+        """
+        Give up on C{waited} after C{timeout} seconds, by cancelling it: it then fails with L{CallTimeout}.
+
+        @param what: Its name in the error.
+        """
+
+        def expired(_result: object, _timeout: float) -> Failure:
+            return Failure(CallTimeout(f"{what}: no answer within {timeout:g} seconds"))
+
+        return waited.addTimeout(timeout, self._clock, expired)
+
+    def pause_reading(self, who: object) -> None:
+        """C{who} has enough for now. Reading goes on as long as somebody waits for an answer of the broker."""
+        self._core.intake.hold(who)
+
+    def resume_reading(self, who: object) -> None:
+        """C{who} takes more."""
+        self._core.intake.release(who)
 
     # IProtocol
 

@@ -9,8 +9,10 @@ it writes to; not who consumes.
 from __future__ import annotations
 
 import struct
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from txpika.core.transactions import Uncommitted
 from txpika.exceptions import StaleDelivery
 from txpika.spec import FRAME_END, FRAME_METHOD
 
@@ -30,13 +32,30 @@ class Acks:
     @ivar unacked: Delivery tags that wait for an ack, nack or reject, in order.
     @ivar delivered: The highest delivery tag so far.
     @ivar pending: How many acks were made and are not yet written.
+    @ivar recovering: C{basic.recover} was called and not yet answered: the broker takes back what it delivers.
     """
 
-    __slots__ = ("_channel", "_connection", "_pending_tag", "_settled", "delivered", "pending", "unacked")
+    __slots__ = (
+        "_channel",
+        "_connection",
+        "_outbox",
+        "_pending_tag",
+        "_settled",
+        "_thread",
+        "_wire",
+        "delivered",
+        "pending",
+        "recovering",
+        "unacked",
+    )
 
     def __init__(self, channel: Channel, connection: Connection) -> None:
         self._channel = channel
         self._connection = connection
+        self._outbox = channel.outbox
+        self._wire = connection.wire
+        self._thread = connection.thread
+        self.recovering = False
         self.unacked: dict[int, None] = {}
         self.delivered = 0
         self._settled = 0  # all delivery tags up to this one are settled
@@ -55,7 +74,10 @@ class Acks:
         @param delivery_tag: Of an unsettled delivery; 0 with C{multiple} for all so far.
         @param multiple: And all unsettled ones before it.
         @raise StaleDelivery: when there is nothing to acknowledge. Nothing is written.
+        @raise WrongThread: when called from another thread than the connection's.
         """
+        if get_ident() != self._thread:
+            self._connection.check_thread()
         if multiple:
             self._settle(_ACK, delivery_tag, True, 1)
             return
@@ -72,23 +94,23 @@ class Acks:
                 self.pending += 1
                 self._pending_tag = delivery_tag
                 return
-            if self._channel.clear and self._connection.reading:
+            if self._outbox.clear and self._connection.reading:
                 self.pending = 1
                 self._pending_tag = delivery_tag
-                self._channel.clear = False
+                self._outbox.clear = False
                 self._connection.acking.append(self)
                 return
-        self._channel.write(_SETTLE.pack(FRAME_METHOD, self._channel.number, _SIZE, _ACK, delivery_tag, 0, FRAME_END))
+        self._outbox.write(_SETTLE.pack(FRAME_METHOD, self._channel.number, _SIZE, _ACK, delivery_tag, 0, FRAME_END))
 
     def write(self) -> None:
         """Write the acks that were put off, as one frame."""
         if self.pending:
             multiple = self.pending > 1
             self.pending = 0
-            self._connection.send(
+            self._wire.send(
                 _SETTLE.pack(FRAME_METHOD, self._channel.number, _SIZE, _ACK, self._pending_tag, multiple, FRAME_END)
             )
-            self._channel.update()
+            self._outbox.update()
 
     def nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
         """
@@ -107,6 +129,7 @@ class Acks:
         self._settle(_REJECT, delivery_tag, False, int(requeue))
 
     def _settle(self, method: int, delivery_tag: int, multiple: bool, bits: int) -> None:
+        self._connection.check_thread()
         unacked = self.unacked
         if multiple and not delivery_tag:
             last = self.delivered
@@ -126,7 +149,7 @@ class Acks:
             self._skip_settled(last)
             if self._settled == last - 1:
                 self._settled = last
-        self._channel.write(
+        self._outbox.write(
             _SETTLE.pack(FRAME_METHOD, self._channel.number, _SIZE, method, delivery_tag, bits, FRAME_END)
         )
 
@@ -141,6 +164,33 @@ class Acks:
         if self._channel.reason is not None:
             return StaleDelivery(f"delivery {delivery_tag} belongs to a channel that is closed: {self._channel.reason}")
         return StaleDelivery(f"delivery {delivery_tag} was settled before, needs no ack, or was never made")
+
+    def begin(self) -> None:
+        """C{tx.select} was called: remember what is settled from now on."""
+        if not isinstance(self.unacked, Uncommitted):
+            self.unacked = Uncommitted(self.unacked)
+            self._connection.forget_targets()
+
+    def settled_in_transaction(self) -> list[int]:
+        """@return: Tags settled since the last call, or since L{begin}."""
+        assert isinstance(self.unacked, Uncommitted)
+        return self.unacked.take()
+
+    def restore(self, tags: list[int]) -> None:
+        """A transaction was rolled back (C{tx.rollback}): these tags are unsettled again."""
+        if tags and self._channel.reason is None:
+            self.unacked.update(dict.fromkeys(tags))
+            self._settled = min(self._settled, min(tags) - 1)
+
+    def recover(self) -> None:
+        """C{basic.recover} was called: nothing delivered before its reply can be settled any more."""
+        self.recovering = True
+        self.unacked.clear()
+        self._connection.forget_targets()
+
+    def recovered(self) -> None:
+        """C{basic.recover} was answered: what comes now is delivered anew."""
+        self.recovering = False
 
     def end(self) -> None:
         """The channel is closing: what is not acknowledged by now is not acknowledged on it any more."""

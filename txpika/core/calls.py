@@ -1,74 +1,143 @@
-# -*- test-case-name: txpika.test.test_engine -*-
+# -*- test-case-name: txpika.test.test_calls -*-
 """
 What waits in the queue of a channel: calls, and messages held back.
 
-Owns nothing but their data; L{txpika.core.channel} decides when each is written. Cancelling only marks: what was not
-yet written then never is, and the reply to what was is swallowed when it comes, so that the channel stays in step.
+Owns who waits for each, and for how long; L{txpika.core.outbox} decides when each is written. Who gives up, or runs out
+of time, only marks it: what was not yet written then never is, and the reply to what was is swallowed when it comes, so
+that the channel stays in step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from txpika.exceptions import CallTimeout, PublishBlocked
+from txpika.interfaces import Clock
+
+if TYPE_CHECKING:
+    from txpika.core.outbox import Outbox
 
 
-class Call:
+class Waiting:
+    """
+    @ivar completion: Who waits, an L{ICompletion}; C{None} when nobody does, or nobody does any more.
+    @ivar cancelled: Nobody waits any more.
+    @ivar written: It is on its way to the broker.
+    """
+
+    __slots__ = ("_timer", "cancelled", "completion", "written")
+
+    def __init__(self) -> None:
+        self.completion: Any = None
+        self.cancelled = False
+        self.written = False
+        self._timer: Any = None
+
+    def cancel(self, _completion: Any = None) -> None:
+        """Nobody waits any more. Fits as the canceller of a Deferred."""
+        self._let_go()
+        self.cancelled = True
+        if not self.written:
+            self.withdrawn()
+
+    def withdrawn(self) -> None:
+        """It was given up before it was written."""
+
+    def limit(self, clock: Clock, timeout: float, what: str) -> None:
+        """
+        Wait no longer than that.
+
+        @param timeout: In seconds.
+        @param what: Its name in the error, L{CallTimeout}.
+        """
+        self._timer = clock.callLater(timeout, self._expire, timeout, what)
+
+    def _expire(self, timeout: float, what: str) -> None:
+        self._timer = None
+        self.give_up(
+            CallTimeout(f"{what}: no answer within {timeout:g} seconds", "unknown" if self.written else "not sent")
+        )
+
+    def give_up(self, error: BaseException) -> None:
+        """Nobody waits any more, and who waited is told why."""
+        completion = self._let_go()
+        self.cancelled = True
+        if not self.written:
+            self.withdrawn()
+        if completion is not None:
+            completion.errback(error)
+
+    def callback(self, result: Any) -> None:
+        """The result: pass it on unless nobody waits any more."""
+        completion = self._let_go()
+        if completion is not None:
+            completion.callback(result)
+
+    def errback(self, exception: BaseException) -> None:
+        """As L{callback}, for a failure."""
+        completion = self._let_go()
+        if completion is not None:
+            completion.errback(exception)
+
+    def _let_go(self) -> Any:
+        completion, self.completion = self.completion, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return completion
+
+
+class Call(Waiting):
     """
     One method that was or will be written, and who waits for its reply.
 
     @ivar data: The frames, ready to write.
     @ivar replies: C{INDEX} of each method that answers it; empty when nothing does.
-    @ivar completion: Who waits, an L{ICompletion}; C{None} when nobody does, or nobody does any more.
-    @ivar finish: Turns the reply into the result; told whether somebody still waits.
-    @ivar cancelled: Nobody waits any more.
+    @ivar finish: Turns the reply into the result; told whether somebody still waits. The reply is C{None} when there
+        is none: the method was written and nothing answers it, or it was given up and never will be written.
+    @ivar optional: Not written when it was given up before its turn.
     """
 
-    __slots__ = ("cancelled", "completion", "data", "finish", "replies")
+    __slots__ = ("data", "finish", "optional", "replies")
 
     def __init__(
-        self, data: bytes, replies: tuple[int, ...] = (), finish: Callable[[Any, bool], Any] | None = None
+        self,
+        data: bytes,
+        replies: tuple[int, ...] = (),
+        finish: Callable[[Any, bool], Any] | None = None,
+        optional: bool = True,
     ) -> None:
+        super().__init__()
         self.data = data
         self.replies = replies
         self.finish = finish
-        self.completion: Any = None
-        self.cancelled = False
-
-    def cancel(self, _completion: Any = None) -> None:
-        """Nobody waits any more. Fits as the canceller of a Deferred."""
-        self.cancelled = True
-        self.completion = None
+        self.optional = optional
 
 
-class HeldPublish:
+class HeldPublish(Waiting):
     """
-    One message that waits for its turn or for the gate.
+    One message that waits for its turn or for the gate, and then, in confirm mode, for its outcome.
 
-    @ivar data: Its frames, ready to write.
+    @ivar data: Its frames, ready to write; empty when there is nothing to write any more.
     @ivar key: What a return of it would look like; C{None} when it is not mandatory.
-    @ivar completion: Who waits, an L{ICompletion}.
-    @ivar cancelled: Nobody waits any more: do not write it.
+    @ivar since: When it began to wait, on the connection's clock; kept only while the connection is blocked.
     """
 
-    __slots__ = ("cancelled", "completion", "data", "key")
+    __slots__ = ("_outbox", "data", "key", "since")
 
-    def __init__(self, data: bytes, key: tuple[str, str, bytes] | None) -> None:
+    def __init__(self, outbox: Outbox, data: bytes, key: tuple[str, str, bytes] | None) -> None:
+        super().__init__()
+        self._outbox = outbox
         self.data = data
         self.key = key
-        self.completion: Any = None
-        self.cancelled = False
+        self.since = 0.0
 
-    def cancel(self, _completion: Any = None) -> None:
-        """Nobody waits any more. Fits as the canceller of a Deferred."""
-        self.cancelled = True
-        self.completion = None
+    def withdrawn(self) -> None:
+        """Given up before it was written: its bytes are let go."""
+        self._outbox.withdraw(self)
 
-    def callback(self, result: Any) -> None:
-        """The outcome of the message, when it was held and then written: pass it on unless nobody waits any more."""
-        if self.completion is not None:
-            self.completion.callback(result)
-
-    def errback(self, exception: BaseException) -> None:
-        """As L{callback}, for a failure."""
-        if self.completion is not None:
-            self.completion.errback(exception)
+    def block(self, timeout: float) -> None:
+        """The broker has blocked the connection for longer than this may wait."""
+        text = f"the broker has blocked the connection for {timeout:g} seconds"
+        self.give_up(PublishBlocked(text, "unknown" if self.written else "not sent"))

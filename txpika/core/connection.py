@@ -9,18 +9,25 @@ breaks the protocol. Knows a transport and a clock; nothing of how either works,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from threading import get_ident
 from typing import Any
 
 from txpika.core.acks import Acks
+from txpika.core.backpressure import Backpressure
+from txpika.core.blocking import Blocking
+from txpika.core.calls import Call
 from txpika.core.channel import Channel
 from txpika.core.content import Content
 from txpika.core.frames import FrameReceiver
 from txpika.core.gate import BLOCKED, TRANSPORT, Gate
 from txpika.core.handshake import Tuned, start_ok, tune
 from txpika.core.heartbeat import Heartbeat
+from txpika.core.intake import Intake
 from txpika.core.listeners import ConnectionListener
+from txpika.core.numbers import Numbers
 from txpika.core.outbound import frame
+from txpika.core.outbox import Outbox
 from txpika.core.states import (
     AWAITING_OPEN_OK,
     AWAITING_START,
@@ -32,6 +39,8 @@ from txpika.core.states import (
     LOST,
     OPEN,
 )
+from txpika.core.timers import Timers
+from txpika.core.wire import Wire
 from txpika.exceptions import (
     AMQPConnectionError,
     AuthenticationError,
@@ -46,6 +55,7 @@ from txpika.exceptions import (
     NoFreeChannels,
     NotConnected,
     ProtocolError,
+    WrongThread,
 )
 from txpika.interfaces import Clock, ICredentials, ITransport
 from txpika.parameters import MIN_FRAME_MAX, ConnectionParameters
@@ -62,10 +72,6 @@ from txpika.spec import (
 )
 from txpika.spec import Connection as Methods
 
-#: Bytes collected while a read is processed before they are handed to the transport without waiting for its end.
-MAX_CORKED = 64 * 1024
-#: How long frames for a channel that is closed are put down to being on their way, in seconds.
-LATE_FRAMES = 30.0
 #: Part of the close timeout that calls and confirmations under way may take before C{connection.close} is sent.
 DRAIN_SHARE = 0.8
 #: How long the transport may take to flush and close once the protocol is over, in seconds.
@@ -81,10 +87,6 @@ _LOST_IN_HANDSHAKE: dict[str, tuple[type[AMQPConnectionError], str]] = {
 _HEARTBEAT_FRAME = bytes((FRAME_HEARTBEAT, 0, 0, 0, 0, 0, 0, FRAME_END))
 
 
-def _discard(data: bytes) -> None:
-    """Where bytes go when there is nobody to send them to."""
-
-
 class Connection:
     """
     @ivar state: One of L{txpika.core.states}.
@@ -92,8 +94,12 @@ class Connection:
     @ivar tuned: What was agreed on.
     @ivar channels: Open channels by number.
     @ivar gate: Whether messages may be written; closed by the transport and by resource alarms.
-    @ivar bytes_sent: Total, in bytes.
-    @ivar bytes_received: Total, in bytes.
+    @ivar wire: Where bytes leave, with totals of bytes and frames.
+    @ivar clock: Where timers come from.
+    @ivar thread: The only thread that may use it: the one its transport was made in.
+    @ivar intake: Whether the transport reads.
+    @ivar blocking: How long messages wait while the broker blocks the connection.
+    @ivar backpressure: Whether too much is buffered, by the average size of a frame.
     @ivar server_properties: What the broker says of itself.
     @ivar reading: Bytes of the broker are being processed right now: what is written leaves at the end of that.
     @ivar draining: L{close} was called and waits for what is under way.
@@ -105,33 +111,30 @@ class Connection:
 
     def __init__(self, parameters: ConnectionParameters, clock: Clock, listener: ConnectionListener) -> None:
         self.parameters = parameters
-        self._clock = clock
+        self.clock = clock
         self._listener = listener
-        self._transport: ITransport | None = None
-        self._through: Callable[[bytes], None] = _discard
-        self._corked: list[bytes] = []
-        self._corked_size = 0
         self._receiver = FrameReceiver(self, parameters.max_body_size)
         self._start_ok = Methods.StartOk()
         self._closing_with: CloseReason = ConnectionClosed("")
         self._heartbeat: Heartbeat | None = None
-        self._timers: dict[str, Any] = {}
-        self._free: deque[int] = deque()
-        self._highest = 0
-        self._late: dict[int, float] = {}
-        self.write: Callable[[bytes], None] = _discard
+        self._timers = Timers(clock)
+        self._numbers = Numbers(clock)
+        self._secret_updates: deque[Call] = deque()
+        self.wire = Wire()
+        self.thread = get_ident()
         self.state = AWAITING_START
         self.reason: CloseReason | None = None
         self.tuned = Tuned(0, MIN_FRAME_MAX, 0)
         self.channels: dict[int, Channel] = {}
         self.gate = Gate(self._gate_changed)
-        self.bytes_sent = 0
-        self.bytes_received = 0
+        self.intake = Intake(self._busy, self._intake_changed)
+        self.blocking = Blocking(clock, parameters.blocked_timeout, self._outboxes)
+        self.backpressure = Backpressure(self.wire)
         self.server_properties: Mapping[str, Any] = {}
         self.reading = False
         self.draining = False
         self.held = 0
-        self.holding: dict[Channel, None] = {}
+        self.holding: dict[Outbox, None] = {}
         self.acking: list[Acks] = []
         self.ignored: dict[str, int] = {}
 
@@ -140,27 +143,33 @@ class Connection:
         """Whether channels can be opened."""
         return self.state == OPEN and not self.draining
 
+    @property
+    def in_handshake(self) -> bool:
+        """Whether it is not open yet, and may still be."""
+        return self.state in (AWAITING_START, AWAITING_TUNE, AWAITING_OPEN_OK)
+
     # The transport
 
     def connection_made(self, transport: ITransport) -> None:
         """
         There is a transport: begin the handshake.
         """
-        self._transport = transport
-        self._through = self.write = transport.write
+        self.thread = get_ident()
+        self.wire.connected(transport)
+        self.intake.transport = transport
         transport.registerProducer(self, True)
-        self._start_timer("handshake", self.parameters.connection_timeout, self._handshake_too_long)
-        self.send(PROTOCOL_HEADER)
+        self._timers.start("handshake", self.parameters.connection_timeout, self._handshake_too_long)
+        self.wire.send(PROTOCOL_HEADER)
 
     def data_received(self, data: bytes) -> None:
         """
         Bytes of the broker, any number.
         """
-        self.bytes_received += len(data)
+        self.wire.bytes_received += len(data)
         if self.reading:
             raise RuntimeError("data_received called from inside data_received")
         self.reading = True
-        self.write = self._cork
+        self.wire.cork()
         try:
             self._receiver.receive(data)
         except FramingError as error:
@@ -175,7 +184,10 @@ class Connection:
             raise
         finally:
             self.reading = False
-            self._uncork()
+            self._write_acks()
+            self.wire.uncork()
+            if self.intake.full:
+                self.intake.check()
 
     def connection_lost(self, reason: BaseException | None = None) -> None:
         """
@@ -183,16 +195,14 @@ class Connection:
 
         @param reason: What it said about that.
         """
-        if self._transport is None:
+        if self.wire.transport is None:
             return
-        self._transport = None
+        self.wire.transport = self.intake.transport = None
         if self.state != CLOSED:
             text = "the network connection was lost" if reason is None else f"the network connection was lost: {reason}"
             error, hint = _LOST_IN_HANDSHAKE.get(self.state, (ConnectionLost, ""))
             self._finish(error(text + hint, initiator="network"), LOST)
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._timers.stop_all()
         assert self.reason is not None
         self._listener.ended(self.reason)
 
@@ -208,29 +218,30 @@ class Connection:
         """The transport will take no more; L{connection_lost} follows."""
         self.gate.close(TRANSPORT)
 
-    def _cork(self, data: bytes) -> None:
-        """What C{write} is while a read is processed: all of it leaves in one write of the transport."""
-        self._corked.append(data)
-        self._corked_size += len(data)
-        if self._corked_size > MAX_CORKED:
-            self._flush_corked()
+    # Who uses it
 
-    def _uncork(self) -> None:
-        self._write_acks()
-        self.write = self._through
-        self._flush_corked()
+    def check_thread(self) -> None:
+        """@raise WrongThread: when called from another thread than the connection's."""
+        if get_ident() != self.thread:
+            raise WrongThread("a connection was used from a thread that is not its own; nothing was done")
 
-    def _flush_corked(self) -> None:
-        if self._corked:
-            data = self._corked[0] if len(self._corked) == 1 else b"".join(self._corked)
-            self._corked.clear()
-            self._corked_size = 0
-            self._through(data)
+    def need_answers(self) -> None:
+        """Somebody begins to wait for the broker."""
+        if self.intake.paused:
+            self.intake.resume()
 
-    def send(self, data: bytes) -> None:
-        """Write whole frames."""
-        self.bytes_sent += len(data)
-        self.write(data)
+    def _busy(self) -> bool:
+        return self.state != OPEN or self.draining or self._waiting()
+
+    def _waiting(self) -> bool:
+        return bool(self._secret_updates) or not all(channel.outbox.idle for channel in self.channels.values())
+
+    def _intake_changed(self) -> None:
+        for outbox in self._outboxes():
+            outbox.update()
+
+    def _outboxes(self) -> Iterable[Outbox]:
+        return [channel.outbox for channel in self.channels.values()]
 
     # Frames, as the receiver reports them
 
@@ -257,7 +268,7 @@ class Connection:
         """
         channel = self.channels.get(number)
         if channel is not None:
-            channel.header_received(payload)
+            channel.arrivals.header_received(payload)
         else:
             self._no_channel(number)
 
@@ -269,7 +280,7 @@ class Connection:
         """
         channel = self.channels.get(number)
         if channel is not None:
-            return channel.body_started(size)
+            return channel.arrivals.body_started(size)
         self._no_channel(number)
         return None
 
@@ -277,14 +288,12 @@ class Connection:
         """A body frame is over."""
         channel = self.channels.get(number)
         if channel is not None:
-            channel.body_finished()
+            channel.arrivals.body_finished()
 
     def _no_channel(self, number: int) -> None:
         if not number:
             raise ProtocolError("content on channel 0", CHANNEL_ERROR)
-        closed_at = self._late.get(number)
-        late = closed_at is not None and self._clock.seconds() - closed_at < LATE_FRAMES
-        if not late and self.state != CLOSING:
+        if not self._numbers.late(number) and self.state != CLOSING:
             raise ProtocolError(f"a frame on channel {number}, which is not open", CHANNEL_ERROR)
         self.ignore("frame of a closed channel")
 
@@ -329,11 +338,13 @@ class Connection:
             self._hang_up()
         elif isinstance(method, Methods.Blocked):
             self._blocked(method)
-        else:
+        elif isinstance(method, Methods.Unblocked):
             self._unblocked()
+        else:
+            self._secret_updated(method)
 
     def _send_method(self, method: Method) -> None:
-        self.send(frame(FRAME_METHOD, 0, method.encode()))
+        self.wire.send(frame(FRAME_METHOD, 0, method.encode()))
 
     # The handshake
 
@@ -357,9 +368,11 @@ class Connection:
         self._send_method(Methods.Open(self.parameters.virtual_host))
 
     def _opened(self) -> None:
-        self._stop_timer("handshake")
+        self._timers.stop("handshake")
         if self.tuned.heartbeat:
-            self._heartbeat = Heartbeat(self._clock, self.tuned.heartbeat, self, self._beat, self._silent)
+            self._heartbeat = Heartbeat(
+                self.clock, self.tuned.heartbeat, self.wire, self._beat, self._silent, self._paused
+            )
             self._heartbeat.start()
         self._listener.opened()
 
@@ -373,7 +386,10 @@ class Connection:
         )
 
     def _beat(self) -> None:
-        self.send(_HEARTBEAT_FRAME)
+        self.wire.send(_HEARTBEAT_FRAME)
+
+    def _paused(self) -> bool:
+        return self.intake.paused
 
     def _silent(self, silence: float) -> None:
         self._abort(
@@ -385,38 +401,71 @@ class Connection:
     def _blocked(self, method: Methods.Blocked) -> None:
         if BLOCKED not in self.gate.reasons:
             self.gate.close(BLOCKED)
+            self.blocking.blocked()
             self._listener.blocked(method.reason)
 
     def _unblocked(self) -> None:
         if BLOCKED in self.gate.reasons:
+            self.blocking.stop()
             self.gate.reopen(BLOCKED)
             self._listener.unblocked()
 
     def _gate_changed(self) -> None:
         if self.gate.open:
-            for channel in list(self.holding):
-                channel.advance()
+            for outbox in list(self.holding):
+                outbox.advance()
+
+    def update_secret(
+        self, secret: bytes, reason: str, completion: Callable[..., Any], timeout: float | None = None
+    ) -> Any:
+        """
+        C{connection.update-secret}: a new token before the old one expires (rabbitmq.com/docs/oauth2).
+
+        @param secret: Whatever the broker's authentication backend expects.
+        @param reason: For the broker's log.
+        @param completion: See L{Channel.__init__}.
+        @return: A completion that ends with C{Connection.UpdateSecretOk}.
+        @raise CloseReason: when the connection is not open.
+        """
+        data = frame(FRAME_METHOD, 0, Methods.UpdateSecret(secret, reason).encode())
+        if len(data) > self.tuned.frame_max > 0:
+            raise ValueError(f"Connection.UpdateSecret: {len(data)} bytes are over the frame_max of the connection")
+        self.check_thread()
+        self._check_open()
+        self.need_answers()
+        call = Call(data)
+        call.completion = result = completion(call.cancel)
+        if timeout is not None:
+            call.limit(self.clock, timeout, "Connection.UpdateSecret")
+        call.written = True
+        self._secret_updates.append(call)
+        self.wire.send(data)
+        return result
+
+    def _secret_updated(self, method: Method) -> None:
+        if not self._secret_updates:
+            raise ProtocolError(f"{method.NAME}, which nothing asked for", COMMAND_INVALID)
+        self._secret_updates.popleft().callback(method)
+        self.check_drained()
 
     # Channels
 
-    def open_channel(self, completion: Callable[..., Any]) -> Channel:
+    def open_channel(self, completion: Callable[..., Any], timeout: float | None = None) -> Channel:
         """
         Open a channel with a free number.
 
         @param completion: See L{Channel.__init__}. The channel's C{opened} ends with its C{face}, which the caller
             sets.
+        @param timeout: How long to wait for the broker, in seconds.
         @raise CloseReason: when the connection is not open.
         @raise NoFreeChannels: when all numbers are in use.
         """
+        self.check_thread()
         self._check_open()
         if len(self.channels) >= self.tuned.channel_max:
             raise NoFreeChannels(f"all {self.tuned.channel_max} channels of the connection are open")
-        if self._free:
-            number = self._free.popleft()
-        else:
-            number = self._highest = self._highest + 1
-        self._late.pop(number, None)
-        channel = self.channels[number] = Channel(self, number, completion)
+        number = self._numbers.take()
+        channel = self.channels[number] = Channel(self, number, completion, timeout)
         return channel
 
     def _check_open(self) -> None:
@@ -430,8 +479,7 @@ class Connection:
     def release(self, channel: Channel) -> None:
         """A channel is closed: its number is free."""
         if self.channels.pop(channel.number, None) is not None:
-            self._free.append(channel.number)
-            self._late[channel.number] = self._clock.seconds()
+            self._numbers.give_back(channel.number)
         self.check_drained()
 
     def forget_targets(self) -> None:
@@ -445,27 +493,29 @@ class Connection:
         Close it: let what is under way end, then say so to the broker, then hang up. All of it takes at most
         C{close_timeout}; the listener hears of it at the end. Harmless when it is closed or closing.
         """
+        self.check_thread()
         if self.draining or self.state in (CLOSING, CLOSED):
             return
+        self.need_answers()
         reason = ConnectionClosed(reply_text, reply_code)
         timeout = self.parameters.close_timeout
-        self._start_timer("close", timeout, self._give_up)
+        self._timers.start("close", timeout, self._give_up)
         if self.state != OPEN:
             self._finish(reason, CLOSE)
             self._hang_up()
             return
         self.draining = True
         self._closing_with = reason
-        self._start_timer("drain", timeout * DRAIN_SHARE, self._send_close)
+        self._timers.start("drain", timeout * DRAIN_SHARE, self._send_close)
         self.check_drained()
 
     def check_drained(self) -> None:
         """Something ended: if it is the last that a close waits for, go on with that."""
-        if self.draining and self.state == OPEN and all(channel.idle for channel in self.channels.values()):
+        if self.draining and self.state == OPEN and not self._waiting():
             self._send_close()
 
     def _send_close(self) -> None:
-        self._stop_timer("drain")
+        self._timers.stop("drain")
         self._leave(self._closing_with)
 
     def _leave(self, reason: CloseReason) -> None:
@@ -480,7 +530,7 @@ class Connection:
             self._abort(error)
             return
         self._receiver.halt()
-        self._start_timer("close", FLUSH_TIMEOUT, self._give_up)
+        self._timers.start("close", FLUSH_TIMEOUT, self._give_up)
         self._leave(error)
 
     def _closed_by_broker(self, method: Methods.Close, following: str) -> None:
@@ -510,8 +560,11 @@ class Connection:
             self._receiver.halt()
         if self._heartbeat is not None:
             self._heartbeat.stop()
-        self._stop_timer("handshake")
-        self._stop_timer("drain")
+        self._timers.stop("handshake")
+        self._timers.stop("drain")
+        self.blocking.stop()
+        while self._secret_updates:
+            self._secret_updates.popleft().errback(self.reason.with_outcome("unknown"))
         for channel in list(self.channels.values()):
             channel.lost(self.reason)
 
@@ -519,43 +572,27 @@ class Connection:
         """Nothing can be said to the broker any more."""
         if self.state != CLOSED:
             self._finish(reason, LOST)
-        self._corked.clear()
-        self._corked_size = 0
-        self._through = self.write = _discard
-        if self._transport is not None:
-            self._transport.unregisterProducer()
-            self._transport.abortConnection()
+        self.wire.cut()
+        if self.wire.transport is not None:
+            self.wire.transport.unregisterProducer()
+            self.wire.transport.abortConnection()
 
     def _hang_up(self) -> None:
         """The protocol is over: flush, and close the transport."""
         self.state = CLOSED
         self._receiver.halt()
-        self._flush_corked()
-        self._through = self.write = _discard
-        if self._transport is not None:
-            self._start_timer("close", FLUSH_TIMEOUT, self._give_up)
-            self._transport.unregisterProducer()  # before loseConnection, which under TLS waits for it
-            self._transport.loseConnection()
+        self.wire.flush()
+        self.wire.cut()
+        self.intake.resume()
+        if self.wire.transport is not None:
+            self._timers.start("close", FLUSH_TIMEOUT, self._give_up)
+            self.wire.transport.unregisterProducer()  # before loseConnection, which under TLS waits for it
+            self.wire.transport.loseConnection()
 
     def abort(self) -> None:
         """Drop the transport at once, without a word to the broker."""
+        self.check_thread()
         self._abort(ConnectionLost("the connection was aborted", initiator="local"))
 
     def _give_up(self) -> None:
         self._abort(self.reason or ConnectionLost("the broker did not answer connection.close in time"))
-
-    # Timers
-
-    def _start_timer(self, name: str, delay: float, function: Callable[[], None]) -> None:
-        self._stop_timer(name)
-
-        def fire() -> None:
-            del self._timers[name]
-            function()
-
-        self._timers[name] = self._clock.callLater(delay, fire)
-
-    def _stop_timer(self, name: str) -> None:
-        timer = self._timers.pop(name, None)
-        if timer is not None:
-            timer.cancel()

@@ -35,31 +35,41 @@ class Consumers:
         self._last_tag = 0
 
     def get(self, tag: bytes) -> Any:
-        """@return: The consumer with that tag, a L{txpika.core.listeners.Consumer}, or C{None}."""
-        return self._by_tag.get(tag)
+        """
+        @return: The consumer to which whatever comes for that tag goes, a L{txpika.core.listeners.Consumer}; C{None}
+            when there is none, or when it is not as simple.
+        """
+        consumer = self._by_tag.get(tag)
+        return None if consumer is None or (self._channel.acks.recovering and not consumer.no_ack) else consumer
 
     def consume(
-        self, consumer: Any, queue: str, exclusive: bool = False, arguments: Any = None, no_local: bool = False
+        self,
+        consumer: Any,
+        queue: str,
+        exclusive: bool = False,
+        arguments: Any = None,
+        no_local: bool = False,
+        nowait: bool = False,
+        timeout: float | None = None,
     ) -> Any:
         """
         C{basic.consume}.
 
         @param consumer: A L{txpika.core.listeners.Consumer}. When its tag is empty it is given one.
-        @return: A completion that ends with C{consumer}.
+        @return: A completion that ends with C{consumer}; C{None} with C{nowait}.
         @raise ValueError: when its tag is in use on this channel.
         """
         if not consumer.consumer_tag:
             self._last_tag += 1
             consumer.consumer_tag = f"ctag{self._channel.number}.{self._last_tag}"
         method = Basic.Consume(
-            0, queue, consumer.consumer_tag, no_local, consumer.no_ack, exclusive, False, arguments or {}
+            0, queue, consumer.consumer_tag, no_local, consumer.no_ack, exclusive, nowait, arguments or {}
         )
         method.encode()
-        self._channel.check()
+        self._channel.outbox.check()
         tag = consumer.consumer_tag.encode()
         if tag in self._by_tag:
             raise ValueError(f"consumer_tag {consumer.consumer_tag!r} is in use on this channel")
-        self._by_tag[tag] = consumer
 
         def consuming(reply: Method | None, cancelled: bool) -> Any:
             if cancelled:
@@ -68,28 +78,30 @@ class Consumers:
                     self._channel.call(Basic.Cancel(consumer.consumer_tag, True))
             return consumer
 
-        return self._channel.call(method, consuming)
+        completion = self._channel.call(method, consuming, timeout)
+        self._by_tag[tag] = consumer
+        return completion
 
-    def cancel(self, consumer_tag: str) -> Any:
+    def cancel(self, consumer_tag: str, nowait: bool = False, timeout: float | None = None) -> Any:
         """
         C{basic.cancel}.
 
-        @return: A completion that ends with C{None} when no more deliveries can come.
+        @return: A completion that ends with C{None} when no more deliveries can come; C{None} with C{nowait}.
         @raise ValueError: when there is no such consumer on this channel.
         """
-        method = Basic.Cancel(consumer_tag)
+        method = Basic.Cancel(consumer_tag, nowait)
         method.encode()
-        self._channel.check()
+        self._channel.outbox.check()
         tag = consumer_tag.encode()
         if tag not in self._by_tag:
             raise ValueError(f"no consumer {consumer_tag!r} on this channel")
 
-        def cancelled(reply: Method | None, _cancelled: bool) -> None:
-            consumer = self._forget(tag) if reply is not None else None
+        def cancelled(reply: Method | None, gave_up: bool) -> None:
+            consumer = None if reply is None and gave_up else self._forget(tag)
             if consumer is not None:
                 consumer.ended(None)
 
-        return self._channel.call(method, cancelled)
+        return self._channel.call(method, cancelled, timeout)
 
     def _forget(self, tag: bytes) -> Any:
         consumer = self._by_tag.pop(tag, None)
@@ -103,7 +115,7 @@ class Consumers:
     def cancelled(self, method: Basic.Cancel) -> None:
         """The broker cancelled one (rabbitmq.com/docs/consumer-cancel)."""
         if not method.nowait:
-            self._channel.write_method(Basic.CancelOk(method.consumer_tag))
+            self._channel.outbox.write_method(Basic.CancelOk(method.consumer_tag))
         consumer = self._forget(method.consumer_tag.encode("utf-8", "surrogateescape"))
         if consumer is not None:
             consumer.ended(
@@ -115,7 +127,9 @@ class Consumers:
         tag = method.consumer_tag.encode("utf-8", "surrogateescape")
         consumer = self._by_tag.get(tag)
         no_ack = consumer.no_ack if consumer is not None else self._gone.get(tag, False)
-        delivery = self._channel.delivery(method, content, body, method.consumer_tag, no_ack)
+        if self._channel.acks.recovering and not no_ack:
+            return  # the broker takes it back
+        delivery = self._channel.arrivals.delivery(method, content, body, method.consumer_tag, no_ack)
         if content.too_large:
             if not no_ack:
                 delivery.reject(requeue=False)

@@ -75,7 +75,7 @@ class Sink(Protocol):
 class Target(NamedTuple):
     """Where the short road leads for deliveries whose frames begin alike, and where in them things are."""
 
-    channel: Any
+    arrivals: Any
     acks: Any
     consumer_tag: str
     deliver: Callable[[Delivery], None]
@@ -205,7 +205,7 @@ class FrameReceiver:
                     if data.startswith(_DELIVER, offset + 7) and self._learn(data, offset, end):
                         continue
                 else:
-                    channel, acks, consumer_tag, deliver, unacked, number, tag_at, head = target
+                    arrivals, acks, consumer_tag, deliver, unacked, number, tag_at, head = target
                     tag_at += offset
                     head += offset
                     if head + 22 <= end:
@@ -227,7 +227,7 @@ class FrameReceiver:
                                     and _FRAME.unpack_from(data, body_at) == (FRAME_BODY, number, size)
                                 )
                             )
-                            and channel.content is None
+                            and arrivals.content is None
                         ):
                             tag = _TAG.unpack_from(data, tag_at)[0]
                             route = routes.get(data[tag_at + 8 : head])
@@ -353,7 +353,7 @@ class FrameReceiver:
             str(data[key_at + 1 : head - 1], "utf-8", "surrogateescape"),
         )
         self._targets[data[offset:tag_at]] = Target(
-            channel,
+            channel.arrivals,
             channel.acks,
             consumer.consumer_tag,
             consumer.deliver,

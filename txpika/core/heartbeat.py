@@ -26,6 +26,10 @@ class ByteCounts(Protocol):
     bytes_received: int
 
 
+def _always_reading() -> bool:
+    return False
+
+
 class Heartbeat:
     """
     The heartbeat of one open connection.
@@ -41,6 +45,7 @@ class Heartbeat:
         counts: ByteCounts,
         send: Callable[[], None],
         lost: Callable[[float], None],
+        paused: Callable[[], bool] = _always_reading,
     ) -> None:
         """
         @param clock: Where timers come from; a fake one in tests.
@@ -49,8 +54,10 @@ class Heartbeat:
         @param counts: The connection's byte totals.
         @param send: Writes one heartbeat frame.
         @param lost: Called once, with the silence in seconds, when the peer is taken for dead.
+        @param paused: Whether reading is paused on purpose: then a peer that is not heard is not dead.
         """
         self._clock = clock
+        self._paused = paused
         self._timeout = timeout
         self._counts = counts
         self._send = send
@@ -85,7 +92,7 @@ class Heartbeat:
     def _check_received(self) -> None:
         del self._timers["receive"]
         now = self._clock.seconds()
-        if self._counts.bytes_received != self._received:
+        if self._counts.bytes_received != self._received or self._paused():
             self._heard_at = now
         silence = now - self._heard_at
         if silence >= MISSED_TIMEOUTS * self._timeout:

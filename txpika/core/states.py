@@ -36,6 +36,7 @@ CONNECTION: Final[dict[tuple[str, str], str]] = {
     (AWAITING_OPEN_OK, "Connection.OpenOk"): OPEN,
     (OPEN, "Connection.Blocked"): OPEN,
     (OPEN, "Connection.Unblocked"): OPEN,
+    (OPEN, "Connection.UpdateSecretOk"): OPEN,
     # The broker closes; close-ok goes out and nothing after it (2.2.4, rule "no more after close").
     (AWAITING_START, "Connection.Close"): CLOSED,
     (AWAITING_TUNE, "Connection.Close"): CLOSED,

@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
+from txpika.channel import Channel as Face
 from txpika.core.channel import Channel
 from txpika.core.connection import Connection
 from txpika.exceptions import CloseReason, MessageTooLarge
 from txpika.message import Delivery, ReturnedMessage
 from txpika.parameters import ConnectionParameters
+from txpika.protocol import AMQPProtocol
 from txpika.spec import Basic, Method, decode_method
 from txpika.spec import Channel as ChannelMethods
 from txpika.spec import Connection as ConnectionMethods
@@ -50,6 +53,7 @@ class Transport:
         self.data = b""
         self.producer: Any = None
         self.events: list[str] = []
+        self.reading = True
 
     def write(self, data: bytes) -> None:
         assert type(data) is bytes
@@ -65,6 +69,12 @@ class Transport:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         self.producer = producer
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
 
     def unregisterProducer(self) -> None:
         self.producer = None
@@ -122,11 +132,15 @@ class Peer:
         self.transport = Transport()
         self.events: list[Any] = []
         self.one_by_one = one_by_one
-        self.connection = Connection(parameters or ConnectionParameters(), self.clock, self)
-        transport: Any = self.transport
-        self.connection.connection_made(transport)
+        self.connection = self.connect(parameters or ConnectionParameters(), self.transport)
         self.header = self.transport.data[:8]
         self._read = 8
+
+    def connect(self, parameters: ConnectionParameters, transport: Any) -> Connection:
+        """The engine."""
+        connection = Connection(parameters, self.clock, self)
+        connection.connection_made(transport)
+        return connection
 
     # ConnectionListener
     def opened(self) -> None:
@@ -178,7 +192,7 @@ class Peer:
         """Propose limits."""
         self.send(method(0, ConnectionMethods.Tune(channel_max, frame_max, heartbeat)))
 
-    def open(self, **limits: int) -> Peer:
+    def open(self, **limits: int) -> Self:
         """The whole handshake."""
         self.start()
         self.tune(**limits)
@@ -209,3 +223,32 @@ class Peer:
 def deliver(number: int, tag: str, delivery_tag: int, body: bytes, routing_key: str = "q") -> bytes:
     """C{basic.deliver} of a message."""
     return content(number, Basic.Deliver(tag, delivery_tag, False, "", routing_key), body)
+
+
+class TwistedPeer(Peer):
+    """
+    The Twisted face of a connection, and the broker at its other end.
+
+    @ivar protocol: The face.
+    """
+
+    def connect(self, parameters: ConnectionParameters, transport: Any) -> Connection:
+        self.protocol = AMQPProtocol(parameters, self.clock)
+        self.protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
+        return self.protocol._core
+
+    def open_face(self) -> Face:
+        """One open channel, as a Twisted program knows it."""
+        channels: list[Face] = []
+        self.protocol.channel().addCallback(channels.append)
+        self.send(method(self.methods_sent(ChannelMethods.Open)[-1], ChannelMethods.OpenOk()))
+        return channels[0]
+
+    def methods_sent(self, kind: type[Method]) -> list[int]:
+        """Channels on which such a method was sent since the last look."""
+        return [
+            number for k, number, payload in self.frames() if k == 1 and isinstance(decode_method(payload)[0], kind)
+        ]
+
+    def lose(self) -> None:
+        self.protocol.connectionLost(Failure(ConnectionResetError("reset")))

@@ -31,8 +31,8 @@ class ChannelArgumentTests(SynchronousTestCase):
         raised = self.assertRaises(error, getattr(self.channel, method), *arguments, **more)
         self.assertIn(named, str(raised))
         self.assertEqual(self.peer.frames(), [])
-        self.assertTrue(self.core.clear)
-        self.assertEqual(self.core.confirms, None)
+        self.assertTrue(self.core.outbox.clear)
+        self.assertEqual(self.core.outbox.confirms, None)
 
     def test_B75_names_over_255_bytes(self) -> None:
         for long in ("x" * 256, "\u2603" * 100):
@@ -267,7 +267,7 @@ class CallCountTests(SynchronousTestCase):
 
     def test_publish(self) -> None:
         written: list[bytes] = []
-        self.peer.connection.write = written.append
+        self.peer.connection.wire.write = written.append
         properties = BasicProperties(delivery_mode=2)
         self.channel.basic_publish("", "q", b"x", properties)
 

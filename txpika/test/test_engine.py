@@ -290,7 +290,7 @@ class GateTests(SynchronousTestCase):
             write(data)
             self.peer.transport.producer.pauseProducing()
 
-        self.peer.connection.write = pausing
+        self.peer.connection.wire.write = pausing
         for count in range(1, 4):
             self.peer.transport.producer.resumeProducing()
             self.assertEqual(self.peer.names(), ["Basic.Publish"])

@@ -96,6 +96,8 @@ class ProductTests(SynchronousTestCase):
                 self.assertEqual(connection.state, state)
                 if isinstance(event, ConnectionMethods.Start):
                     event = ConnectionMethods.Start(0, 9, {}, b"PLAIN", b"en_US")
+                if isinstance(event, ConnectionMethods.UpdateSecretOk) and state == states.OPEN:
+                    connection.update_secret(b"new", "expired", Deferred)
                 before = connection.reason
                 peer.send(method(0, event))
                 expected = states.CONNECTION.get((state, event.NAME))

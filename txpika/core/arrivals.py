@@ -1,0 +1,121 @@
+# -*- test-case-name: txpika.test.test_engine -*-
+"""
+The messages that arrive on one channel: deliveries, the answers to C{basic.get}, and what comes back.
+
+Owns the message being put together and where it goes once it is whole. Knows its channel; not how bytes become frames,
+nor what is written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from txpika.core.content import Content
+from txpika.core.states import CLOSING
+from txpika.exceptions import MessageTooLarge, ProtocolError
+from txpika.message import Delivery, ReturnedMessage
+from txpika.spec import COMMAND_INVALID, UNEXPECTED_FRAME, Basic, Method
+
+if TYPE_CHECKING:
+    from txpika.core.channel import Channel
+
+
+class Arrivals:
+    """
+    @ivar content: The message that is arriving; C{None} between two.
+    """
+
+    __slots__ = ("_channel", "_max_body_size", "content")
+
+    def __init__(self, channel: Channel, max_body_size: int) -> None:
+        """
+        @param max_body_size: Largest body that is kept, in bytes.
+        """
+        self._channel = channel
+        self._max_body_size = max_body_size
+        self.content: Content | None = None
+
+    def announced(self, method: Method) -> None:
+        """
+        A method that brings a message with it.
+
+        @raise ProtocolError: when nobody asked for it, or its delivery tag is out of order.
+        """
+        channel = self._channel
+        if isinstance(method, Basic.GetOk) and not channel.awaits(method) and channel.state != CLOSING:
+            raise ProtocolError(f"{method.NAME} on channel {channel.number}, which nothing asked for", COMMAND_INVALID)
+        if isinstance(method, Basic.Deliver | Basic.GetOk):
+            acks = channel.acks
+            if method.delivery_tag != acks.delivered + 1:
+                raise ProtocolError(
+                    f"delivery {method.delivery_tag} after {acks.delivered} on channel {channel.number}",
+                    UNEXPECTED_FRAME,
+                )
+            acks.delivered = method.delivery_tag
+        self.content = Content(method, self._max_body_size if channel.reason is None else -1)
+
+    def header_received(self, payload: bytes) -> None:
+        """
+        A content header frame.
+
+        @raise ProtocolError: when it is out of place or does not decode.
+        """
+        if self.content is None:
+            raise ProtocolError(
+                f"a content header on channel {self._channel.number} without a method", UNEXPECTED_FRAME
+            )
+        self.content.header(payload)
+        self.body_finished()
+
+    def body_started(self, size: int) -> Content:
+        """
+        A body frame begins.
+
+        @return: What takes its bytes.
+        @raise ProtocolError: when it is out of place.
+        """
+        if self.content is None:
+            raise ProtocolError(f"a body frame on channel {self._channel.number} without a method", UNEXPECTED_FRAME)
+        self.content.frame(size)
+        return self.content
+
+    def body_finished(self) -> None:
+        """A header or body frame is over: the message may be whole."""
+        content = self.content
+        if content is None or not content.complete:
+            return
+        self.content = None
+        channel = self._channel
+        method, body = content.method, content.body()
+        if isinstance(method, Basic.GetOk):
+            self._got(method, content, body)
+        elif channel.reason is not None:
+            return  # nobody takes it any more, and the broker requeues it when the channel is closed
+        elif isinstance(method, Basic.Deliver):
+            channel.consumers.delivered(method, content, body)
+        elif isinstance(method, Basic.Return):
+            self._returned(method, content.raw_properties, body)
+
+    def _got(self, method: Basic.GetOk, content: Content, body: bytes) -> None:
+        delivery = self.delivery(method, content, body, "", True)
+        delivery.message_count = method.message_count
+        self._channel.got(method, MessageTooLarge(delivery, content.size) if content.too_large else delivery)
+
+    def delivery(
+        self, method: Basic.Deliver | Basic.GetOk, content: Content, body: bytes, consumer_tag: str, no_ack: bool
+    ) -> Delivery:
+        """Make a delivery of what arrived; unless C{no_ack}, it waits for its ack from now on."""
+        acks = self._channel.acks
+        if not no_ack:
+            acks.unacked[method.delivery_tag] = None
+        route = (method.redelivered, method.exchange, method.routing_key)
+        return Delivery(acks, consumer_tag, method.delivery_tag, route, content.raw_properties, body)
+
+    def _returned(self, method: Basic.Return, raw_properties: bytes, body: bytes) -> None:
+        message = ReturnedMessage(
+            method.reply_code, method.reply_text, method.exchange, method.routing_key, raw_properties, body
+        )
+        key = (method.exchange, method.routing_key, raw_properties)
+        confirms = self._channel.outbox.confirms
+        if confirms is None or not confirms.returned(key, message):
+            self._channel.face.returned(message)

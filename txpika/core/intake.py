@@ -1,0 +1,59 @@
+# -*- test-case-name: txpika.test.test_intake -*-
+"""
+Whether the transport reads.
+
+Owns the decision to pause it: a consumer that has enough asks for that. Nobody may starve by it, so reading goes on
+while somebody on the connection waits for an answer of the broker, which would have to be read too. Knows who asked,
+and a way to find out whether somebody waits; nothing of consumers or messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from txpika.interfaces import ITransport
+
+
+class Intake:
+    """
+    @ivar paused: The transport was told to pause.
+    @ivar full: Who has enough.
+    """
+
+    __slots__ = ("_busy", "_changed", "full", "paused", "transport")
+
+    def __init__(self, busy: Callable[[], bool], changed: Callable[[], None]) -> None:
+        """
+        @param busy: Whether somebody waits for the broker.
+        @param changed: Called each time reading was paused or resumed.
+        """
+        self._busy = busy
+        self._changed = changed
+        self.transport: ITransport | None = None
+        self.paused = False
+        self.full: set[object] = set()
+
+    def hold(self, who: object) -> None:
+        """C{who} has enough for now: reading may pause when the current read is over."""
+        self.full.add(who)
+
+    def release(self, who: object) -> None:
+        """C{who} takes more, or is gone. Harmless when it never had enough."""
+        self.full.discard(who)
+        if not self.full:
+            self.resume()
+
+    def check(self) -> None:
+        """A read is over, and somebody has enough: pause, unless somebody waits for what comes next."""
+        if not self.paused and self.transport is not None and not self._busy():
+            self.paused = True
+            self.transport.pauseProducing()
+            self._changed()
+
+    def resume(self) -> None:
+        """Read on: there is room again, or somebody begins to wait for an answer."""
+        if self.paused:
+            self.paused = False
+            if self.transport is not None:
+                self.transport.resumeProducing()
+            self._changed()

@@ -1,0 +1,417 @@
+# -*- test-case-name: txpika.test.test_engine -*-
+"""
+What leaves one channel, in the order it was asked for.
+
+Owns the queue of calls and messages, and what in it may be written now. Knows the connection it writes to; not what the
+broker's answers mean, which is L{txpika.core.channel}'s.
+
+Order is the rule all else follows (AMQP 0-9-1 section 4.7 with the channel as the unit): what is called first is
+written first. While a synchronous method waits for its reply, or a message for the gate, what comes later waits in the
+queue behind it. C{clear} says that nothing of that kind is in the way, so that the hot paths test one attribute.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from txpika.core.calls import Call, HeldPublish
+from txpika.core.confirms import Confirms
+from txpika.core.gate import WINDOW, Gate
+from txpika.core.outbound import (
+    BASIC_CONTENT,
+    END,
+    END_THEN_BODY,
+    NO_PROPERTIES,
+    MessageEncoder,
+    encode,
+    frame,
+    snapshot,
+)
+from txpika.exceptions import CloseReason, OutboundBufferFull
+from txpika.spec import FRAME_METHOD, Method
+
+if TYPE_CHECKING:
+    from txpika.core.acks import Acks
+    from txpika.core.connection import Connection
+
+
+class Outbox:
+    """
+    @ivar number: The channel's number on the wire.
+    @ivar clear: The channel is open, and nothing written now would overtake anything.
+    @ivar gate: Whether messages may be written, as far as it is about this channel.
+    @ivar acks: Its acks, which leave before whatever is asked for after them.
+    @ivar confirms: Of confirm mode; C{None} when it is not on.
+    @ivar waiting: The call whose reply is awaited.
+    @ivar reason: Why nothing can be asked for any more.
+    """
+
+    def __init__(self, connection: Connection, number: int, completion: Callable[..., Any]) -> None:
+        """
+        @param completion: See L{txpika.core.channel.Channel}.
+        """
+        self._connection = connection
+        self._wire = connection.wire
+        self._intake = connection.intake
+        self._gate = connection.gate
+        self._new = completion
+        self._thread = connection.thread
+        self._open = False
+        self._queue: deque[Call | HeldPublish] = deque()
+        self._withdrawn = 0
+        self._encoder = MessageEncoder(number, connection.tuned.frame_max)
+        self._routes = self._encoder.routes
+        self._max_body = connection.tuned.frame_max - 8
+        self._window = connection.parameters.confirm_window
+        self.acks: Acks
+        self.number = number
+        self.clear = False
+        self.gate = Gate(self._gate_changed)
+        self.confirms: Confirms | None = None
+        self.waiting: Call | None = None
+        self.reason: CloseReason | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way: no call, no held message, no publish without its outcome."""
+        return self.waiting is None and not self._queue and not (self.confirms and self.confirms.unconfirmed)
+
+    # Publishing
+
+    def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: Any = None, mandatory: bool = False
+    ) -> Any:
+        """
+        Publish one message.
+
+        @param body: bytes, or a bytearray or memoryview, of which a copy is taken.
+        @param properties: L{BasicProperties}, or C{None} for none.
+        @return: C{None} when the message was written and nothing more will be heard of it; else a completion. In
+            confirm mode that ends with its outcome; without, when the message is written.
+        @raise ValueError: when an argument is outside its limits; nothing is written then.
+        @raise TypeError: when an argument is of a wrong type.
+        @raise CloseReason: when the channel is closed.
+        @raise OutboundBufferFull: when too many bytes wait already.
+        @raise WrongThread: when called from another thread than the connection's.
+        """
+        if get_ident() != self._thread:  # 0.04 us
+            self._connection.check_thread()
+        if body.__class__ is not bytes:
+            body = snapshot(body)
+        try:
+            route = self._routes[exchange, routing_key, mandatory]
+        except (KeyError, TypeError):
+            route = self._encoder.learn_route(exchange, routing_key, mandatory)
+        if properties is None:
+            encoded = NO_PROPERTIES
+        else:
+            try:
+                encoded = properties._encoded or properties.encode()
+            except AttributeError:
+                encoded = encode(properties)
+        prefix, packs = route
+        try:
+            pack = packs[len(encoded)]
+        except KeyError:
+            pack = self._encoder.learn_pack(route, encoded)
+        size = len(body)
+        if 0 < size <= self._max_body:
+            header = pack(prefix, len(encoded) + 12, BASIC_CONTENT, size, encoded, END_THEN_BODY, self.number, size)
+            data = b"".join((header, body, END))
+        else:
+            data = self._encoder.frames(prefix, encoded, body)
+        if self.clear and self._gate.open:
+            wire = self._wire
+            wire.bytes_sent += len(data)
+            wire.frames_sent += 3
+            wire.write(data)
+            confirms = self.confirms
+            if confirms is None:
+                return None
+            completion = self._new()
+            confirms.last = last = confirms.last + 1
+            confirms.unconfirmed[last] = completion
+            if mandatory:
+                confirms.expect_return((exchange, routing_key, encoded))
+            if len(confirms.unconfirmed) >= self._window:
+                self.gate.close(WINDOW)
+            return completion
+        return self._publish_later(data, (exchange, routing_key, encoded) if mandatory else None)
+
+    def _publish_later(self, data: bytes, key: tuple[str, str, bytes] | None) -> Any:
+        """Something is in the way: acks to be written first, a call that waits, a closed gate, the end."""
+        self.check()
+        if self.confirms is not None:
+            self._connection.need_answers()
+        self.acks.write()
+        held = HeldPublish(self, data, key)
+        if self.clear and self._gate.open:
+            if self.confirms is not None:
+                held.completion = self._new(held.cancel)
+            self._write_publish(held)
+            return held.completion
+        connection = self._connection
+        if connection.held + len(data) > connection.parameters.max_held:
+            raise OutboundBufferFull(
+                f"{connection.held} bytes of messages wait to be written, {len(data)} more are over the limit of"
+                f" {connection.parameters.max_held}: {self._why_held()}"
+            )
+        connection.held += len(data)
+        held.completion = self._new(held.cancel)
+        self._queue.append(held)
+        self.clear = False
+        connection.holding[self] = None
+        connection.blocking.holds(held)
+        return held.completion
+
+    def publish_within(self, timeout: float, *arguments: Any) -> Any:
+        """
+        L{publish}, whose outcome is waited for no longer than C{timeout} seconds, L{CallTimeout}.
+        """
+        completion = self.publish(*arguments)
+        if completion is None:
+            return None
+        confirms = self.confirms
+        if self._queue:
+            held = self._queue[-1]
+        elif confirms is not None and isinstance(confirms.unconfirmed[confirms.last], HeldPublish):
+            held = confirms.unconfirmed[confirms.last]
+        else:
+            assert confirms is not None
+            held = confirms.unconfirmed[confirms.last] = HeldPublish(self, b"", None)
+            held.completion = completion
+            held.written = True
+        held.limit(self._connection.clock, timeout, "Basic.Publish")
+        return completion
+
+    def withdraw(self, held: HeldPublish) -> None:
+        """A message that waits was given up: let its bytes go, and its place in the queue before there are many."""
+        self._connection.held -= len(held.data)
+        held.data = b""
+        self._withdrawn += 1
+        queue = self._queue
+        if self._withdrawn * 2 > len(queue):  # each is passed once for each one that was given up
+            left = [item for item in queue if not (isinstance(item, HeldPublish) and item.cancelled)]
+            queue.clear()
+            queue.extend(left)
+            self._withdrawn = 0
+            self.advance()
+
+    def expire(self, before: float, timeout: float) -> float | None:
+        """
+        The broker blocks the connection: give up the messages that wait since C{before} or longer, in seconds of the
+        connection's clock.
+
+        @return: Since when the one waits that has waited longest of those left.
+        """
+        expired = []
+        oldest = None
+        for item in self._queue:
+            if isinstance(item, HeldPublish) and not item.cancelled:
+                if item.since > before:
+                    oldest = item.since
+                    break
+                expired.append(item)
+        for item in expired:
+            item.block(timeout)
+        return oldest
+
+    def give_up_unconfirmed(self, timeout: float) -> None:
+        """
+        The broker blocks the connection, and has not confirmed what was written before that. The numbers stay taken:
+        its word may still come, and nobody hears it.
+        """
+        if self.confirms is None:
+            return
+        unconfirmed = self.confirms.unconfirmed
+        for number, completion in list(unconfirmed.items()):
+            if number not in unconfirmed:
+                continue  # the channel ended from inside one of these
+            if isinstance(completion, HeldPublish):
+                completion.block(timeout)
+                continue
+            held = unconfirmed[number] = HeldPublish(self, b"", None)
+            held.completion = completion
+            held.written = True
+            held.block(timeout)
+
+    def _why_held(self) -> str:
+        reasons = sorted(self._gate.reasons | self.gate.reasons)
+        return f"the gate is closed ({', '.join(reasons)})" if reasons else "a call waits for its reply"
+
+    def _write_publish(self, held: HeldPublish) -> None:
+        self._wire.send(held.data, 3)
+        held.written = True
+        held.data = b""
+        if self.confirms is not None:
+            self.confirms.expect(held)
+            if held.key is not None:
+                self.confirms.expect_return(held.key)
+            if len(self.confirms.unconfirmed) >= self._window:
+                self.gate.close(WINDOW)
+
+    # Calls
+
+    def call(
+        self,
+        method: Method,
+        finish: Callable[[Any, bool], Any] | None = None,
+        timeout: float | None = None,
+        optional: bool = True,
+    ) -> Any:
+        """
+        Write a method, when its turn comes.
+
+        @param finish: Given the reply and whether the caller gave up, makes the result; runs before anything that is
+            queued behind. The reply is C{None} when there is none: the method was written and nothing answers it, or
+            it was given up before its turn and never will be.
+        @param timeout: The completion fails with L{CallTimeout} after so many seconds.
+        @param optional: Do not write it when it was given up before its turn.
+        @return: A completion that ends with C{finish}'s result, or the reply; C{None} when C{method} has no reply,
+            or asks for none (C{nowait}).
+        @raise ValueError: when an argument of the method is outside its limits.
+        @raise TypeError: when it is of a wrong type.
+        @raise CloseReason: when the channel is closed.
+        """
+        data = frame(FRAME_METHOD, self.number, method.encode())
+        if len(data) > self._connection.tuned.frame_max:
+            raise ValueError(f"{method.NAME}: {len(data)} bytes are over the frame_max of the connection")
+        self.check()
+        replies = () if getattr(method, "nowait", False) else method.REPLIES
+        call = Call(data, replies, finish, optional)
+        if replies:
+            self._connection.need_answers()
+            call.completion = self._new(call.cancel)
+            if timeout is not None:
+                call.limit(self._connection.clock, timeout, method.NAME)
+        completion = call.completion
+        self._enqueue(call)
+        return completion
+
+    def _enqueue(self, call: Call) -> None:
+        self.acks.write()
+        if self._queue or self.waiting is not None:
+            self._queue.append(call)
+        else:
+            self._write_call(call)
+
+    def _write_call(self, call: Call) -> None:
+        if call.replies:
+            self.waiting = call
+            self.clear = False
+        self._wire.send(call.data)
+        call.written = True
+        if not call.replies and call.finish is not None:
+            call.finish(None, False)
+
+    def write(self, data: bytes) -> None:
+        """Frames that nothing answers, in their turn."""
+        self._enqueue(Call(data))
+
+    def write_method(self, method: Method) -> None:
+        """Answer the broker, at once: what it asks for does not wait for a turn."""
+        self._wire.send(frame(FRAME_METHOD, self.number, method.encode()))
+
+    def advance(self) -> None:
+        """Write what waits in the queue, as far as it may be written."""
+        queue = self._queue
+        written: list[HeldPublish] = []
+        while queue and self.waiting is None:
+            item = queue[0]
+            held = isinstance(item, HeldPublish)
+            if held and not item.cancelled and not (self._gate.open and self.gate.open):
+                break
+            queue.popleft()
+            if isinstance(item, HeldPublish):
+                self._connection.held -= len(item.data)
+                if item.cancelled:
+                    self._withdrawn -= 1
+                    continue
+                self._write_publish(item)
+                if self.confirms is None:
+                    written.append(item)
+            elif not (item.cancelled and item.optional):
+                self._write_call(item)
+            elif item.finish is not None:
+                item.finish(None, True)
+        if not queue:
+            self._connection.holding.pop(self, None)
+        self.update()
+        # Only now, when the way is clear again: who publishes from here takes the direct road.
+        for item in written:
+            item.callback(None)
+
+    def update(self) -> None:
+        """Something that C{clear} depends on has changed."""
+        self.clear = (
+            self._open
+            and self.waiting is None
+            and not self._queue
+            and not self.acks.pending
+            and self.gate.open
+            and self.reason is None
+            and not (self._intake.paused and self.confirms is not None)
+        )
+
+    def _gate_changed(self) -> None:
+        if self.gate.open:
+            self.advance()
+        else:
+            self.update()
+
+    def check(self) -> None:
+        """
+        @raise CloseReason: when it is closed or closing.
+        @raise WrongThread: when called from another thread than the connection's.
+        """
+        self._connection.check_thread()
+        if self.reason is not None:
+            raise self.reason.with_outcome("not sent")
+
+    def open(self) -> None:
+        """The channel is open."""
+        self._open = True
+
+    def answered(self) -> Call | None:
+        """The reply to the call that waits is here: it waits no more."""
+        call, self.waiting = self.waiting, None
+        return call
+
+    # The end
+
+    def stop(self, reason: CloseReason) -> None:
+        """Nothing can be asked for any more. What was asked for before may still be written."""
+        self.reason = self.reason or reason
+        self.clear = False
+
+    def close(self, call: Call, at_once: bool) -> None:
+        """
+        Write the last call, C{channel.close}.
+
+        @param at_once: And fail all that was asked for before it.
+        """
+        if at_once:
+            self.fail()
+            self._write_call(call)
+        else:
+            self._enqueue(call)
+
+    def fail(self) -> None:
+        """Everything that waits for something hears the reason, once."""
+        reason = self.reason
+        assert reason is not None
+        waiting, self.waiting = self.waiting, None
+        queue, self._queue = self._queue, deque()
+        self._connection.holding.pop(self, None)
+        if self.confirms is not None:
+            self.confirms.abandon(reason)
+        if waiting is not None:
+            waiting.errback(reason.with_outcome("closed"))
+        for item in queue:
+            if isinstance(item, HeldPublish):
+                self._connection.held -= len(item.data)
+                item.data = b""
+            item.errback(reason.with_outcome("not sent"))

@@ -1,0 +1,41 @@
+# -*- test-case-name: txpika.test.test_engine -*-
+"""
+The timers of one connection, by name.
+
+Owns that each is there at most once and that none outlives the connection. Knows a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from txpika.interfaces import Clock, IDelayedCall
+
+
+class Timers:
+    """Named timers, each of which fires once."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._running: dict[str, IDelayedCall] = {}
+
+    def start(self, name: str, delay: float, function: Callable[[], None]) -> None:
+        """Call C{function} in C{delay} seconds, instead of what the timer of that name was to call."""
+        self.stop(name)
+
+        def fire() -> None:
+            del self._running[name]
+            function()
+
+        self._running[name] = self._clock.callLater(delay, fire)
+
+    def stop(self, name: str) -> None:
+        """Harmless when there is no such timer."""
+        timer = self._running.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+
+    def stop_all(self) -> None:
+        """None is left."""
+        while self._running:
+            self._running.popitem()[1].cancel()

@@ -1,0 +1,191 @@
+# -*- test-case-name: txpika.test.test_handling -*-
+"""
+Run a program's function on deliveries.
+
+Owns how many run at once, which deliveries wait for their turn, and what becomes of each when its function has ended.
+Knows deliveries as things to settle; nothing of consumers' lives or of the wire.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Literal
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txpika.exceptions import StaleDelivery
+from txpika.message import Delivery
+from txpika.parameters import integer
+
+#: What a program does with a delivery. It may return a Deferred, or be C{async}; what that ends with is ignored.
+OnDelivery = Callable[[Delivery], Awaitable[object] | None]
+
+#: Who acknowledges: the program, by the methods of the delivery; or the consumer, when the function has ended.
+AckPolicy = Literal["explicit", "on-success"]
+
+#: What the consumer does with a delivery whose function failed. C{"requeue-once"}: back into its queue, unless it was
+#: redelivered already; then it is rejected, that is dead-lettered or dropped.
+OnError = Literal["requeue-once", "requeue", "reject"]
+
+ACK_POLICIES: tuple[AckPolicy, ...] = ("explicit", "on-success")
+ON_ERROR: tuple[OnError, ...] = ("requeue-once", "requeue", "reject")
+
+
+class Handler:
+    """
+    @ivar taken: Called with how many deliveries still wait, each time the turn of one has come.
+    @ivar running: How many deliveries are being handled.
+    @ivar failed: How many have failed so far.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        function: OnDelivery,
+        concurrency: int = 0,
+        ack: AckPolicy = "explicit",
+        on_error: OnError = "requeue-once",
+    ) -> None:
+        """
+        @param concurrency: How many may be handled at once; 0 for no limit.
+        @param on_error: For the policy C{"on-success"} only.
+        """
+        self._function = function
+        self._concurrency = concurrency
+        self._acks = ack == "on-success"
+        self._on_error: OnError = on_error
+        self._starting = False
+        self._waiting: deque[Delivery] = deque()
+        self._idle: list[Deferred[None]] = []
+        self.taken: Callable[[int], None] = lambda waiting: None
+        self.running = 0
+        self.failed = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries wait for their turn."""
+        return len(self._waiting)
+
+    @property
+    def simple(self) -> bool:
+        """There is neither a limit nor anything to settle."""
+        return not self._concurrency and not self._acks
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Handle it, now or when its turn comes. Never raises an L{Exception} of the function's."""
+        self._waiting.append(delivery)
+        self._start()
+
+    def deliver_simply(self, delivery: Delivery) -> None:
+        """The same, where L{simple} holds: a hot path."""
+        try:
+            result = self._function(delivery)
+        except Exception:
+            self._report(Failure(), delivery)
+            return
+        if result is not None:
+            self.running += 1
+            self._watch(result, delivery)
+
+    def take_waiting(self) -> list[Delivery]:
+        """@return: The deliveries whose turn has not come. They will not be handled."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
+
+    def when_idle(self) -> Deferred[None]:
+        """@return: Fires when no function is running."""
+        if not self.running:
+            return succeed(None)
+        idle: Deferred[None] = Deferred(self._idle.remove)
+        self._idle.append(idle)
+        return idle
+
+    def _start(self) -> None:
+        if self._starting:
+            return  # a function that ended at once: the loop below goes on
+        self._starting = True
+        try:
+            while self._waiting and (not self._concurrency or self.running < self._concurrency):
+                delivery = self._waiting.popleft()
+                self.taken(len(self._waiting))
+                self._run(delivery)
+        finally:
+            self._starting = False
+
+    def _run(self, delivery: Delivery) -> None:
+        self.running += 1
+        try:
+            result = self._function(delivery)
+        except Exception:
+            self._ended(Failure(), delivery)
+        except BaseException:
+            self.running -= 1
+            raise
+        else:
+            if result is None:
+                self._ended(None, delivery)
+            else:
+                self._watch(result, delivery)
+
+    def _watch(self, result: Awaitable[object], delivery: Delivery) -> None:
+        """Let a Deferred or a coroutine run to its end, which may be a failure."""
+        try:
+            done = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)  # type: ignore[arg-type]
+        except Exception:
+            self._ended(Failure(), delivery)
+            return
+        done.addCallbacks(lambda _result: self._ended(None, delivery), lambda failure: self._ended(failure, delivery))
+
+    def _ended(self, failure: Failure | None, delivery: Delivery) -> None:
+        self.running -= 1
+        if failure is not None:
+            self._report(failure, delivery)
+        if self._acks:
+            self._settle(failure, delivery)
+        self._start()
+        if not self.running:
+            idle, self._idle = self._idle, []
+            for waiter in idle:
+                waiter.callback(None)
+
+    def _settle(self, failure: Failure | None, delivery: Delivery) -> None:
+        # The function may have settled it by itself, and the channel may be gone: then the broker gives it back.
+        with suppress(StaleDelivery):
+            if failure is None:
+                delivery.ack()
+            elif self._on_error == "requeue" or (self._on_error == "requeue-once" and not delivery.redelivered):
+                delivery.nack(requeue=True)
+            else:
+                delivery.reject(requeue=False)
+
+    def _report(self, failure: Failure, delivery: Delivery) -> None:
+        self.failed += 1
+        self._log.failure(
+            "The function of consumer {tag!r} failed on {delivery!r}",
+            failure,
+            tag=delivery.consumer_tag,
+            delivery=delivery,
+        )
+
+
+def make_handler(function: OnDelivery, concurrency: int, ack: AckPolicy, on_error: OnError, no_ack: bool) -> Handler:
+    """
+    @return: A L{Handler}, once its arguments make sense.
+    @raise TypeError: when one is of a wrong type.
+    @raise ValueError: when one is outside its limits, or contradicts another.
+    """
+    if not callable(function):
+        raise TypeError(f"on_delivery must be callable or None, not {type(function).__name__}")
+    if ack not in ACK_POLICIES:
+        raise ValueError(f"ack is {ack!r}, it must be one of {ACK_POLICIES}")
+    if on_error not in ON_ERROR:
+        raise ValueError(f"on_error is {on_error!r}, it must be one of {ON_ERROR}")
+    if ack != "explicit" and no_ack:
+        raise ValueError(f"ack is {ack!r} and no_ack is true: there is nothing to acknowledge")
+    return Handler(function, integer("concurrency", concurrency, 0, 2**31), ack, on_error)
