@@ -57,8 +57,8 @@ WRAPPER_FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 #: Where servers live that are not on an ordinary user's PATH.
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin", "/opt/homebrew/sbin")
 
-#: Installs it without starting the machine's own broker.
-INSTALL_SCRIPT = Path(__file__).resolve().with_name("install_rabbitmq.sh")
+#: Installs packages without starting the services in them.
+INSTALL_SCRIPT = Path(__file__).resolve().with_name("install_packages.sh")
 
 HOW_TO_INSTALL = "RabbitMQ is missing; install rabbitmq-server (Debian, Ubuntu: apt-get install rabbitmq-server)"
 
@@ -562,7 +562,11 @@ def ensure() -> int:
     if find_server() is not None:
         return 0
     done = subprocess.run(
-        ["/bin/sh", str(INSTALL_SCRIPT)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
+        ["/bin/sh", str(INSTALL_SCRIPT), "rabbitmq-server"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        errors="replace",
     )
     if done.returncode or find_server() is None:
         print("\n".join([*done.stdout.splitlines()[-15:], HOW_TO_INSTALL]), file=sys.stderr)

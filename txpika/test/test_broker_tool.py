@@ -228,7 +228,7 @@ class FindingTests(SynchronousTestCase):
         return path
 
     def install_by(self, text: str) -> None:
-        """Let this stand for C{tools/install_rabbitmq.sh}."""
+        """Let this stand for C{tools/install_packages.sh}."""
         script = self.folder / "install.sh"
         script.write_text(text)
         self.patch(self.tool, "INSTALL_SCRIPT", script)
