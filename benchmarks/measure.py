@@ -28,7 +28,8 @@ class Task:
     """
     One measurement.
 
-    @ivar scenario: What to do: C{publish}, C{unawaited}, C{confirmed}, C{consume}, C{auto-ack} or C{declare}.
+    @ivar scenario: What to do: C{publish}, C{unawaited}, C{confirmed}, C{mandatory}, C{consume}, C{auto-ack} or
+        C{declare}.
     @ivar uri: The broker, with its virtual host spelled out.
     @ivar queue: A durable classic queue, which exists.
     @ivar messages: Messages, or round trips, to measure.

@@ -72,10 +72,12 @@ class Row:
 
     @ivar scenario: The scenario.
     @ivar measured: All its figures, and where it names L{Scenario.peers_of} those of the other libraries there.
+    @ivar baseline: txpika's own figures in the scenario it names as L{Scenario.baseline}.
     """
 
     scenario: Scenario
     measured: Measured
+    baseline: Figures = dataclasses.field(default_factory=list)
 
     @property
     def pika(self) -> str:
@@ -98,9 +100,19 @@ class Row:
         return None if ours is None or not theirs else ours / theirs
 
     @property
+    def compared(self) -> float | None:
+        """What the limit is about."""
+        if self.scenario.unit == "bytes":
+            return self.value(TXPIKA)
+        if self.scenario.baseline:
+            ours = self.value(TXPIKA)
+            return ours / cpu(self.baseline) if ours is not None and self.baseline else None
+        return self.ratio(self.pika)
+
+    @property
     def met(self) -> bool | None:
         """Whether the limit is met; C{None} where there is none, or where what it needs was not measured."""
-        compared = self.ratio(self.pika) if self.scenario.unit == "us" else self.value(TXPIKA)
+        compared = self.compared
         if self.scenario.limit is None or compared is None:
             return None
         return compared <= self.scenario.limit
@@ -112,6 +124,7 @@ class Row:
             "best_pika": self.pika,
             "ratio_to_pika": self.ratio(self.pika),
             "ratio_to_rabbitmq_c": self.ratio(RABBITMQ_C),
+            "compared": self.compared,
             "met": self.met,
             "measured": self.measured,
         }
@@ -123,7 +136,14 @@ def rows(scenarios: Iterable[Scenario], results: Mapping[str, Measured]) -> list
     @param results: The figures, by the scenario's key.
     @return: One row each.
     """
-    return [Row(scenario, {**results.get(scenario.peers_of, {}), **results[scenario.key]}) for scenario in scenarios]
+    return [
+        Row(
+            scenario,
+            {**results.get(scenario.peers_of, {}), **results[scenario.key]},
+            list(results.get(scenario.baseline, {}).get(TXPIKA, [])),
+        )
+        for scenario in scenarios
+    ]
 
 
 def tables(all_rows: list[Row]) -> str:
@@ -194,7 +214,8 @@ def _number(value: float | None, digits: int = 1) -> str:
 
 
 def _verdict(row: Row) -> str:
-    return {None: "", True: "met", False: "MISSED"}[row.met]
+    verdict = {None: "", True: "met", False: "MISSED"}[row.met]
+    return f"{verdict}: {_number(row.compared, 2)} of {row.scenario.baseline}" if row.scenario.baseline else verdict
 
 
 def _table(title: str, heads: tuple[str, ...], lines: list[list[str]]) -> str:

@@ -15,6 +15,9 @@ PREFETCH = 1_000
 #: Publishes that may be outstanding in confirm mode.
 WINDOW = 256
 
+#: The actions that leave their messages in the queue.
+PUBLISHING = ("publish", "unawaited", "confirmed", "mandatory")
+
 Unit = Literal["us", "bytes"]
 
 
@@ -32,8 +35,9 @@ class Scenario:
     @ivar pika: pika's adapters worth trying, the one that was best before first.
     @ivar peers_of: The key of the scenario whose figures of the other libraries this one is compared with, where they
         have nothing of their own to measure.
-    @ivar limit: Promised: at most this ratio of txpika's CPU to pika's, or at most this growth in bytes for the
-        measurements of memory.
+    @ivar baseline: The key of the scenario whose CPU of txpika itself this one is compared with, instead of pika's.
+    @ivar limit: Promised: at most this ratio of txpika's CPU to pika's or the baseline's, or at most this growth in
+        bytes for the measurements of memory.
     @ivar unit: What counts: microseconds of CPU a message, or bytes by which the process grew.
     @ivar traced: Whether a second run measures the memory Python itself asked for.
     """
@@ -46,6 +50,7 @@ class Scenario:
     size: int
     pika: tuple[str, ...]
     peers_of: str = ""
+    baseline: str = ""
     limit: float | None = None
     unit: Unit = "us"
     traced: bool = False
@@ -58,7 +63,7 @@ class Scenario:
     @property
     def left_over(self) -> int:
         """Messages in the queue afterwards."""
-        return self.messages + self.warmup if self.action in ("publish", "unawaited", "confirmed") else 0
+        return self.messages + self.warmup if self.action in PUBLISHING else 0
 
 
 _SMALL = 100
@@ -77,6 +82,18 @@ SCENARIOS = (
         _SMALL,
         ("twisted", "select", "asyncio"),
         limit=0.50,
+    ),
+    Scenario(
+        "mandatory",
+        "confirmed publish, mandatory",
+        "mandatory",
+        40_000,
+        4_000,
+        _SMALL,
+        (),
+        peers_of="confirmed",
+        baseline="confirmed",
+        limit=1.30,
     ),
     Scenario("consume", "consume+ack", "consume", 40_000, 4_000, _SMALL, ("select", "asyncio", "twisted"), limit=0.35),
     Scenario(
@@ -129,7 +146,7 @@ def chosen(keys: str) -> list[Scenario]:
     if unknown:
         known = ", ".join(scenario.key for scenario in SCENARIOS)
         raise ValueError(f"no such scenario: {', '.join(sorted(unknown))}; there are {known}")
-    wanted |= {scenario.peers_of for scenario in SCENARIOS if scenario.key in wanted}
+    wanted |= {key for each in SCENARIOS if each.key in wanted for key in (each.peers_of, each.baseline)}
     return [scenario for scenario in SCENARIOS if scenario.key in wanted]
 
 

@@ -87,6 +87,16 @@ class ReportTests(SynchronousTestCase):
         ratios = [row.ratio("pika select") for row in report.rows([other, own], results)]
         self.assertEqual([round(ratio or 0, 3) for ratio in ratios], [0.5, 0.2])
 
+    def test_compared_with_a_scenario_of_ones_own(self) -> None:
+        """A limit may be about txpika's own figures in another scenario, whatever pika's are there."""
+        base, own = scenario(), scenario(key="own", title="own", peers_of="key", baseline="key", limit=1.3)
+        for ours, met in ((6.5, True), (6.6, False)):
+            results = {"key": {"txpika": figures(5.0), "pika select": figures(1.0)}, "own": {"txpika": figures(ours)}}
+            row = report.rows([base, own], results)[1]
+            self.assertIs(row.met, met)
+        self.assertIn("MISSED: 1.32 of key", report.tables([row]))
+        self.assertIsNone(report.Row(own, {"txpika": figures(1.0)}).met)
+
     def test_tables(self) -> None:
         """Each row is there with its figures, its ratio, its limit and the verdict; what was not measured is a dash."""
         timed = report.Row(scenario(), {"txpika": figures(6.0), "pika select": figures(10.0)})
@@ -109,6 +119,7 @@ class ScenarioTests(SynchronousTestCase):
     def test_comparison_comes_along(self) -> None:
         """A scenario that borrows figures brings the one it borrows from, first."""
         self.assertEqual([one.key for one in chosen("unawaited")], ["publish", "unawaited"])
+        self.assertEqual([one.key for one in chosen("mandatory")], ["confirmed", "mandatory"])
 
     def test_unknown(self) -> None:
         """A key that is none is named."""

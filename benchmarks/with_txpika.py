@@ -39,12 +39,13 @@ class TxpikaScenarios:
         if self.task.scenario in ("consume", "auto-ack"):
             await self.consume(self.task.scenario == "auto-ack")
         else:
-            if self.task.scenario == "confirmed":
+            if self.task.scenario in ("confirmed", "mandatory"):
                 await self.channel.confirm_select()
             batches = {
                 "publish": self.publish,
                 "unawaited": self.publish_unawaited,
                 "confirmed": self.publish_confirmed,
+                "mandatory": self.publish_confirmed,
                 "declare": self.declare,
             }
             await batches[self.task.scenario](self.task.warmup)
@@ -74,11 +75,14 @@ class TxpikaScenarios:
 
     async def publish_confirmed(self, messages: int) -> None:
         """Keep the window full, awaiting the oldest publish."""
+        mandatory = self.task.scenario == "mandatory"
         outstanding: deque[Deferred[Any]] = deque()
         for _ in range(messages):
             if len(outstanding) == self.task.window:
                 await outstanding.popleft()
-            outstanding.append(self.channel.basic_publish("", self.task.queue, self.body, self.properties))
+            outstanding.append(
+                self.channel.basic_publish("", self.task.queue, self.body, self.properties, mandatory=mandatory)
+            )
         while outstanding:
             await outstanding.popleft()
         await self.declare(1)
