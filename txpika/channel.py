@@ -496,6 +496,12 @@ class Channel:
         closed = self.closed.addCallback(lambda reason: None)
         return closed if timeout is None else self.connection.limited(closed, timeout, "Channel.Close")
 
+    # For its consumers
+
+    def redirected(self) -> None:
+        """Deliveries to one of the consumers go another way from now on."""
+        self._core.consumers.redirected()
+
     # What the engine tells
 
     def returned(self, message: ReturnedMessage) -> None:

@@ -103,7 +103,7 @@ class Consumer:
     def drain(self, deadline: float = 30.0) -> Deferred[int]:
         """
         Stop in the orderly way: no more deliveries, those whose turn has not come go back to their queue, the functions
-        that are at work end, and their acks are written.
+        that are at work end, and their acks are written. With C{no_ack} nothing can go back: all that came is handled.
 
         @param deadline: How long all that may take, in seconds. What is at work then goes on, unwaited for.
         @return: Fires with how many functions were still at work at the deadline, 0 if all went well. Never fails,
@@ -120,6 +120,10 @@ class Consumer:
         return self.channel.connection.limited(Deferred.fromCoroutine(self._drain()), deadline).addBoth(stopped)
 
     async def _drain(self) -> None:
+        if self._handler is not None and not self.no_ack:
+            self._handler.stop()
+            self.deliver = self._hand_over
+            self.channel.redirected()
         with suppress(AMQPError):
             await self.cancel()
         if self._handler is not None:
@@ -129,11 +133,11 @@ class Consumer:
         """The channel says that there will be no more deliveries."""
         self._ended = True
         self._reason = reason
-        unseen = self._buffer if self._handler is None else self._handler.take_waiting()
-        if reason is None and not self.no_ack:
-            self._give_back(unseen)
-        if reason is not None or not self.no_ack:
+        if not self.no_ack:  # else the broker has no copy any more, and the program may still get them
+            unseen = list(self._buffer) if self._handler is None else self._handler.take_waiting()
             self._buffer.clear()
+            if reason is None:
+                self._give_back(unseen)
         self._room()
         self._wake(len(self._waiters))
         ends, self._ends = self._ends, []

@@ -60,6 +60,7 @@ class Handler:
         self._acks = ack == "on-success"
         self._on_error: OnError = on_error
         self._starting = False
+        self._stopped = False
         self._waiting: deque[Delivery] = deque()
         self._idle: list[Deferred[None]] = []
         self.taken: Callable[[int], None] = lambda waiting: None
@@ -98,20 +99,28 @@ class Handler:
         self._waiting.clear()
         return waiting
 
+    def stop(self) -> None:
+        """The turn of those that wait never comes; L{take_waiting} has them."""
+        self._stopped = True
+
     def when_idle(self) -> Deferred[None]:
-        """@return: Fires when no function is running."""
-        if not self.running:
+        """@return: Fires when no function is running, and none will for want of deliveries."""
+        if self._idling:
             return succeed(None)
         idle: Deferred[None] = Deferred(self._idle.remove)
         self._idle.append(idle)
         return idle
+
+    @property
+    def _idling(self) -> bool:
+        return not self.running and (self._stopped or not self._waiting)
 
     def _start(self) -> None:
         if self._starting:
             return  # a function that ended at once: the loop below goes on
         self._starting = True
         try:
-            while self._waiting and (not self._concurrency or self.running < self._concurrency):
+            while self._waiting and not self._stopped and (not self._concurrency or self.running < self._concurrency):
                 delivery = self._waiting.popleft()
                 self.taken(len(self._waiting))
                 self._run(delivery)
@@ -149,7 +158,7 @@ class Handler:
         if self._acks:
             self._settle(failure, delivery)
         self._start()
-        if not self.running:
+        if self._idling:
             idle, self._idle = self._idle, []
             for waiter in idle:
                 waiter.callback(None)

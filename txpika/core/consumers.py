@@ -103,6 +103,10 @@ class Consumers:
 
         return self._channel.call(method, cancelled, timeout)
 
+    def redirected(self) -> None:
+        """The C{deliver} of a consumer has changed: what was remembered of it is out of date."""
+        self._connection.forget_targets()
+
     def _forget(self, tag: bytes) -> Any:
         consumer = self._by_tag.pop(tag, None)
         if consumer is not None:
