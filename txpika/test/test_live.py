@@ -27,6 +27,7 @@ from txpika.parameters import ConnectionParameters
 from txpika.test import broker
 from txpika.test.live import E, Live, failure_of
 
+
 class MethodTests(Live):
     """Each method of the face."""
 

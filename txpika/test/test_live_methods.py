@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred, gatherResults
 
 import txpika
@@ -66,7 +68,7 @@ class NowaitTests(LiveMethods):
         channel, name = self.channel, self.queue
         source, destination, queue = f"s-{name}", f"d-{name}", f"q-{name}"
         seen: Deferred[bytes] = Deferred()
-        nothing = [
+        nothing: list[Deferred[Any]] = [
             channel.exchange_declare(source, "fanout", nowait=True),
             channel.exchange_declare(destination, "fanout", nowait=True),
             channel.queue_declare(queue, exclusive=True, nowait=True),
@@ -80,7 +82,7 @@ class NowaitTests(LiveMethods):
         )
         await channel.basic_publish(source, "", b"all the way")
         self.assertEqual(await seen, b"all the way")
-        self.assertIsNone(await channel.basic_cancel(consumer.consumer_tag, nowait=True))
+        await channel.basic_cancel(consumer.consumer_tag, nowait=True)
         self.assertIsNone(await consumer.closed)
         await channel.basic_publish(source, "", b"purged")
         nothing = [
@@ -91,14 +93,15 @@ class NowaitTests(LiveMethods):
             channel.exchange_delete(destination, if_unused=True, nowait=True),
         ]
         self.assertEqual(await gatherResults(nothing), [None] * 5)
-        for gone in (
-            lambda other: other.queue_declare(queue, passive=True),
-            lambda other: other.exchange_declare(source, passive=True),
-            lambda other: other.exchange_declare(destination, passive=True),
-        ):
-            await channel.queue_declare(name, passive=True)  # the broker has come this far
-            error = await failure_of(gone(await self.connection.channel()), ChannelClosed)
-            self.assertEqual(error.reply_code, 404)
+        await channel.queue_declare(name, passive=True)  # the broker has come this far
+        first, second, third = [await self.connection.channel() for _ in range(3)]
+        gone: list[Deferred[Any]] = [
+            first.queue_declare(queue, passive=True),
+            second.exchange_declare(source, passive=True),
+            third.exchange_declare(destination, passive=True),
+        ]
+        for each in gone:
+            self.assertEqual((await failure_of(each, ChannelClosed)).reply_code, 404)
 
     async def test_what_goes_wrong_closes_the_channel(self) -> None:
         self.assertIsNone(await self.channel.queue_purge("no such queue", nowait=True))
@@ -154,9 +157,9 @@ class ConsumeTests(LiveMethods):
         for global_qos, expected in ((False, 4), (True, 2)):
             channel = await self.connection.channel()
             await channel.basic_qos(prefetch_count=2, global_qos=global_qos)
-            seen: list[bytes] = []
+            seen: list[txpika.Delivery] = []
             for _ in range(2):
-                await channel.basic_consume(self.queue, lambda each: seen.append(each.body))
+                await channel.basic_consume(self.queue, seen.append)
             await self.publish(*(b"%d" % number for number in range(6)))
             # Round trips: once the queue's count has settled, no delivery is on its way any more.
             await self.depth(6 - expected)
