@@ -123,6 +123,7 @@ class Outbox:
             data = b"".join((header, body, END))
         else:
             data = self._encoder.frames(prefix, encoded, body)
+            self._wire.frames_sent += -(-size // self._max_body) - 1  # body frames, less the one counted below
         if self.clear and self._gate.open:
             wire = self._wire
             wire.bytes_sent += len(data)

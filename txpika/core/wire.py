@@ -27,7 +27,7 @@ class Wire:
     @ivar corked: What is written is collected.
     @ivar bytes_sent: Total, in bytes.
     @ivar bytes_received: Total, in bytes.
-    @ivar frames_sent: Total, where all the frames of a large message count as three.
+    @ivar frames_sent: Total.
     """
 
     def __init__(self) -> None:

@@ -54,9 +54,11 @@ class CountTests(SynchronousTestCase):
         peer = Peer().open()
         channel = peer.channel()
         consumer = peer.consume(channel, RecordingConsumer(acks=True))
-        channel.publish("", "q", b"x")
+        for size in (1, 0, 131064, 131065, 300_000):
+            channel.publish("", "q", b"x" * size)
         channel.call(Queue.Declare(0, "q"))
         channel.publish("", "q", b"held back")
+        channel.publish("", "q", b"")
         peer.send(deliver(1, consumer.consumer_tag, 1, b"x"))
         channel.call(Basic.Qos(0, 1))
         peer.send(method(1, Queue.DeclareOk("q", 0, 0)))
