@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from txpika.core.confirms import KEY_BYTES
 from txpika.core.content import Content
 from txpika.core.states import CLOSING
 from txpika.exceptions import MessageTooLarge, ProtocolError
@@ -52,7 +53,8 @@ class Arrivals:
                     UNEXPECTED_FRAME,
                 )
             acks.delivered = method.delivery_tag
-        self.content = Content(method, self._max_body_size if channel.reason is None else -1)
+        unwanted = isinstance(method, Basic.Deliver) and channel.reason is not None
+        self.content = Content(method, -1 if unwanted else self._max_body_size)
 
     def header_received(self, payload: bytes) -> None:
         """
@@ -89,12 +91,11 @@ class Arrivals:
         method, body = content.method, content.body()
         if isinstance(method, Basic.GetOk):
             self._got(method, content, body)
-        elif channel.reason is not None:
-            return  # nobody takes it any more, and the broker requeues it when the channel is closed
-        elif isinstance(method, Basic.Deliver):
-            channel.consumers.delivered(method, content, body)
         elif isinstance(method, Basic.Return):
-            self._returned(method, content.raw_properties, body)
+            self._returned(method, content, body)
+        elif isinstance(method, Basic.Deliver) and channel.reason is None:
+            channel.consumers.delivered(method, content, body)
+        # Else nobody takes it any more, and the broker requeues it when the channel is closed.
 
     def _got(self, method: Basic.GetOk, content: Content, body: bytes) -> None:
         delivery = self.delivery(method, content, body, "", True)
@@ -111,11 +112,12 @@ class Arrivals:
         route = (method.redelivered, method.exchange, method.routing_key)
         return Delivery(acks, consumer_tag, method.delivery_tag, route, content.raw_properties, body)
 
-    def _returned(self, method: Basic.Return, raw_properties: bytes, body: bytes) -> None:
+    def _returned(self, method: Basic.Return, content: Content, body: bytes) -> None:
+        properties = content.raw_properties
         message = ReturnedMessage(
-            method.reply_code, method.reply_text, method.exchange, method.routing_key, raw_properties, body
+            method.reply_code, method.reply_text, method.exchange, method.routing_key, properties, body
         )
-        key = (method.exchange, method.routing_key, raw_properties)
+        key = (method.exchange, method.routing_key, properties, content.size, body[:KEY_BYTES])
         confirms = self._channel.outbox.confirms
-        if confirms is None or not confirms.returned(key, message):
+        if confirms is None or not confirms.returned(key, message, not content.too_large):
             self._channel.face.returned(message)

@@ -16,6 +16,7 @@ from txpika.exceptions import CallTimeout, PublishBlocked
 from txpika.interfaces import Clock
 
 if TYPE_CHECKING:
+    from txpika.core.confirms import Key
     from txpika.core.outbox import Outbox
 
 
@@ -126,7 +127,7 @@ class HeldPublish(Waiting):
 
     __slots__ = ("_outbox", "data", "key", "since")
 
-    def __init__(self, outbox: Outbox, data: bytes, key: tuple[str, str, bytes] | None) -> None:
+    def __init__(self, outbox: Outbox, data: bytes, key: Key | None) -> None:
         super().__init__()
         self._outbox = outbox
         self.data = data

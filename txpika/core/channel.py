@@ -20,7 +20,7 @@ from txpika.core.consumers import Consumers
 from txpika.core.gate import FLOW, WINDOW
 from txpika.core.outbound import frame
 from txpika.core.outbox import Outbox
-from txpika.core.states import AWAITING_CHANNEL_OPEN_OK, CHANNEL, CLOSE, CLOSED, CLOSING, LOST, OPEN
+from txpika.core.states import AWAITING_CHANNEL_OPEN_OK, CHANNEL, CLOSE, CLOSED, CLOSED_FIRST, CLOSING, LOST, OPEN
 from txpika.exceptions import ChannelClosed, CloseReason, MessageTooLarge, ProtocolError
 from txpika.message import Delivery
 from txpika.spec import (
@@ -72,6 +72,7 @@ class Channel:
         self._connection = connection
         self._window = connection.parameters.confirm_window
         self._mode = ""
+        self._close_call: Call | None = None
         self.number = number
         self.face: Any = None
         self.state = AWAITING_CHANNEL_OPEN_OK
@@ -232,9 +233,13 @@ class Channel:
             self._replied(method)
 
     def _channel_method(self, method: Method) -> None:
-        if (self.state, method.NAME) not in CHANNEL:
+        event = method.NAME
+        if isinstance(method, Methods.Close) and self._close_call is not None and not self._close_call.written:
+            event = CLOSED_FIRST
+            self.outbox.reason = None  # the broker's counts
+        if (self.state, event) not in CHANNEL:
             raise ProtocolError(f"{method.NAME} on channel {self.number}, which is {self.state}", CHANNEL_ERROR)
-        self.state = CHANNEL[self.state, method.NAME]
+        self.state = CHANNEL[self.state, event]
         if isinstance(method, Methods.Close):
             self.outbox.write_method(Methods.CloseOk())
             if self.state == CLOSED:
@@ -313,7 +318,7 @@ class Channel:
 
     def _close(self, reason: CloseReason, at_once: bool) -> None:
         method = Methods.Close(reason.reply_code, reason.reply_text, 0, 0)
-        call = Call(frame(FRAME_METHOD, self.number, method.encode()), (Methods.CloseOk.INDEX,))
+        self._close_call = call = Call(frame(FRAME_METHOD, self.number, method.encode()), (Methods.CloseOk.INDEX,))
         self._connection.need_answers()
         self.acks.write()
         self.state = CHANNEL[self.state, CLOSE]

@@ -15,8 +15,12 @@ from txpika.exceptions import CloseReason, NackError, OutcomeUnknown, ReturnedEr
 from txpika.interfaces import ICompletion
 from txpika.message import ReturnedMessage
 
-#: What a returned message is matched by: exchange, routing key, encoded properties. The message itself is never marked.
-Key = tuple[str, str, bytes]
+#: What a returned message is matched by: exchange, routing key, encoded properties, size of the body and its first
+#: L{KEY_BYTES}. The message itself is never marked. Without the body, a message returned because its queue went away
+#: would be taken for an earlier one that reached the queue and waits for the broker's disk.
+Key = tuple[str, str, bytes, int, bytes]
+#: As much of a body as tells most messages apart, in bytes; a body that is not longer is not copied for it.
+KEY_BYTES = 256
 
 #: Settled numbers tolerated among the keys of mandatory publishes before they are swept out.
 SWEEP = 256
@@ -34,7 +38,7 @@ class Confirms:
         self.last = 0
         self.unconfirmed: dict[int, Any] = {}
         self._lowest = 1
-        self._mandatory: dict[Key, deque[int]] = {}
+        self._mandatory: dict[Key, int | deque[int]] = {}  # a deque where several publishes look alike
         self._mandatory_count = 0
         self._returned: dict[int, ReturnedMessage] = {}
 
@@ -54,23 +58,28 @@ class Confirms:
         if self._mandatory_count >= SWEEP + 2 * len(self.unconfirmed):
             self._sweep()
         self._mandatory_count += 1
-        numbers = self._mandatory.get(key)
-        if numbers is None:
-            self._mandatory[key] = deque((self.last,))
-        else:
-            numbers.append(self.last)
+        alike = self._mandatory.setdefault(key, self.last)
+        if not isinstance(alike, int):
+            alike.append(self.last)
+        elif alike != self.last:
+            self._mandatory[key] = deque((alike, self.last))
 
-    def returned(self, key: Key, message: ReturnedMessage) -> bool:
+    def returned(self, key: Key, message: ReturnedMessage, whole: bool = True) -> bool:
         """
         A message came back: it belongs to the earliest mandatory publish like it that is neither settled nor returned.
 
+        @param whole: The beginning of the body in C{key} is known; it is not when the body was over the limit.
         @return: Whether there is such a publish.
         """
-        numbers = self._mandatory.get(key)
+        if not whole:
+            key = next((each for each in self._mandatory if each[:4] == key[:4]), key)
+        numbers = _several(self._mandatory.pop(key, None))
         while numbers:
             number = numbers.popleft()
             self._mandatory_count -= 1
             if number in self.unconfirmed:
+                if numbers:
+                    self._mandatory[key] = numbers
                 self._returned[number] = message
                 return True
         return False
@@ -129,10 +138,17 @@ class Confirms:
 
     def _sweep(self) -> None:
         """Forget the keys of settled publishes, which nothing returned."""
-        kept: dict[Key, deque[int]] = {}
-        for key, numbers in self._mandatory.items():
-            left = deque(number for number in numbers if number in self.unconfirmed)
+        kept: dict[Key, int | deque[int]] = {}
+        self._mandatory_count = 0
+        for key, alike in self._mandatory.items():
+            left = deque(number for number in _several(alike) if number in self.unconfirmed)
             if left:
-                kept[key] = left
+                kept[key] = left if len(left) > 1 else left[0]
+                self._mandatory_count += len(left)
         self._mandatory = kept
-        self._mandatory_count = sum(map(len, kept.values()))
+
+
+def _several(alike: int | deque[int] | None) -> deque[int]:
+    if isinstance(alike, int):
+        return deque((alike,))
+    return deque() if alike is None else alike

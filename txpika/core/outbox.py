@@ -18,7 +18,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from txpika.core.calls import Call, HeldPublish
-from txpika.core.confirms import Confirms
+from txpika.core.confirms import KEY_BYTES, Confirms, Key
 from txpika.core.gate import WINDOW, Gate
 from txpika.core.outbound import (
     BASIC_CONTENT,
@@ -136,13 +136,14 @@ class Outbox:
             confirms.last = last = confirms.last + 1
             confirms.unconfirmed[last] = completion
             if mandatory:
-                confirms.expect_return((exchange, routing_key, encoded))
+                confirms.expect_return((exchange, routing_key, encoded, size, body[:KEY_BYTES]))
             if len(confirms.unconfirmed) >= self._window:
                 self.gate.close(WINDOW)
             return completion
-        return self._publish_later(data, (exchange, routing_key, encoded) if mandatory else None)
+        key = (exchange, routing_key, encoded, size, body[:KEY_BYTES]) if mandatory else None
+        return self._publish_later(data, key)
 
-    def _publish_later(self, data: bytes, key: tuple[str, str, bytes] | None) -> Any:
+    def _publish_later(self, data: bytes, key: Key | None) -> Any:
         """Something is in the way: acks to be written first, a call that waits, a closed gate, the end."""
         self.check()
         if self.confirms is not None:
@@ -199,7 +200,7 @@ class Outbox:
             queue.clear()
             queue.extend(left)
             self._withdrawn = 0
-            self.advance()
+        self.advance()  # a call behind it may have its turn now
 
     def expire(self, before: float, timeout: float) -> float | None:
         """

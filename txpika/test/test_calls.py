@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from txpika.exceptions import AMQPError, CallTimeout, ConnectionLost
+from txpika.exceptions import AMQPError, CallTimeout, ConnectionLost, StaleDelivery
 from txpika.parameters import ConnectionParameters
 from txpika.spec import Basic, Confirm, Queue
 from txpika.spec import Channel as ChannelMethods
@@ -62,6 +62,16 @@ class TimeoutTests(SynchronousTestCase):
         self.failureResultOf(got, CallTimeout)
         self.peer.send(content(1, Basic.GetOk(1, False, "", "q", 0), b"x"))
         self.assertEqual(self.peer.methods()[1:], [Basic.Nack(1, False, True)])
+
+    def test_get_that_is_answered_while_the_channel_closes(self) -> None:
+        got = self.channel.basic_get("q")
+        self.channel.close()
+        self.peer.send(content(1, Basic.GetOk(1, False, "", "q", 0), b"x"))
+        delivery = self.successResultOf(got)
+        assert delivery is not None
+        self.assertEqual(delivery.body, b"x")
+        self.assertRaises(StaleDelivery, delivery.ack)  # the broker takes it back when the channel is closed
+        self.assertEqual(self.peer.names()[-1], "Channel.Close")
 
     def test_consume_that_comes_too_late_is_undone(self) -> None:
         consuming = self.channel.basic_consume("q", timeout=1, consumer_tag="t")
