@@ -25,6 +25,11 @@ WITH_RABBITMQ := $(BIN)/python tools/rabbitmq.py run --
 help:
 	@sed -n 's/^#   //p' Makefile
 
+ifdef TXPIKA_URI
+# As it was given: make would take a $ in it for a variable of its own.
+demo: override export TXPIKA_URI := $(value TXPIKA_URI)
+endif
+
 demo: $(VENV)/.has-demo
 ifdef TXPIKA_URI
 	@$(BIN)/python tools/demo.py

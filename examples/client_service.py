@@ -25,7 +25,17 @@ async def consume(connection: Any, queue: str) -> None:
     channel = await connection.channel()
     await channel.basic_qos(prefetch_count=100)
     await channel.queue_declare(queue, durable=True)
-    await channel.basic_consume(queue, on_delivery)
+    consumer = await channel.basic_consume(queue, on_delivery)
+    # When the broker ends it, as its queue was deleted, hang up, so that all begins anew.
+    consumer.closed.addCallback(lambda reason: connection.close())
+
+
+async def prepare(connection: Any, queue: str) -> None:
+    try:
+        await consume(connection, queue)
+    except BaseException:
+        connection.abort()  # ClientService tries again with another one, and leaves this one to us
+        raise
 
 
 async def main(reactor: object, queue: str = "greetings") -> None:
@@ -33,7 +43,7 @@ async def main(reactor: object, queue: str = "greetings") -> None:
     service = ClientService(
         clientFromString(reactor, f"tcp:host={parameters.host}:port={parameters.port}"),
         txpika.AMQPFactory(parameters),
-        prepareConnection=lambda connection: Deferred.fromCoroutine(consume(connection, queue)),
+        prepareConnection=lambda connection: Deferred.fromCoroutine(prepare(connection, queue)),
     )
     service.startService()
     await service.whenConnected(failAfterFailures=1)

@@ -27,6 +27,7 @@ MESSAGES = 20_000
 BODY_SIZE = 100  # bytes
 WINDOW = 500  # messages waiting for their confirmation
 PREFETCH = 500  # messages delivered ahead of their ack
+UNUSED_FOR = 60_000  # milliseconds without a consumer after which the broker deletes the queue
 
 
 def cpu_seconds() -> float:
@@ -51,7 +52,8 @@ class Demo:
         """Publish all, consume all, and fail when the connection ends before that."""
         connection.closed.addCallback(self.connection_closed)
         consuming = await connection.channel()
-        await consuming.queue_declare(self.queue, durable=True)
+        # Durable, and yet gone soon when somebody ends this program in the middle.
+        await consuming.queue_declare(self.queue, durable=True, arguments={"x-expires": UNUSED_FOR})
         try:
             await consuming.basic_qos(prefetch_count=PREFETCH)
             await consuming.basic_consume(self.queue, self.on_delivery)
@@ -118,9 +120,11 @@ class Demo:
         return "\n".join(f"{name:<{width}} {value}" for name, value in rows.items())
 
 
-async def main(reactor: object) -> None:
+async def main(reactor: Any) -> None:
     """Connect, run, report."""
     uri = os.environ.get("TXPIKA_URI") or os.environ.get("TXPIKA_TEST_URI")
+    interrupted: list[bool] = []
+    reactor.addSystemEventTrigger("before", "shutdown", interrupted.append, True)
     try:
         connection = await txpika.connect(uri, reactor)
         version = connection.server_properties.get("version", "of unknown version")
@@ -132,7 +136,7 @@ async def main(reactor: object) -> None:
             seconds, cpu = time.monotonic() - started, cpu_seconds() - cpu
         await connection.close()
     except (AMQPError, ValueError) as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(f"demo: {'interrupted' if interrupted else error}", file=sys.stderr)
         raise SystemExit(1) from None
     print(demo.table(seconds, cpu))
     if demo.acked != MESSAGES or len(demo.received) != MESSAGES:

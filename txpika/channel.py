@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from txpika.consumer import DEFAULT_BUFFER_SIZE, Consumer
-from txpika.exceptions import AMQPError, CloseReason, MessageTooLarge, WrongThread
+from txpika.exceptions import AMQPError, ChannelClosed, CloseReason, MessageTooLarge, WrongThread
 from txpika.handling import AckPolicy, OnDelivery, OnError, make_handler
 from txpika.message import Delivery, ReturnedMessage
 from txpika.parameters import integer, seconds
@@ -37,8 +37,9 @@ class Channel:
     up those after it. Wrong arguments raise L{ValueError} or L{TypeError} at the call, before a byte is written.
     Everything else is a failure of the Deferred: L{txpika.exceptions.ChannelClosed} and
     L{txpika.exceptions.AMQPConnectionError}, which say why with code and text. Cancelling the Deferred of a call that
-    was written lets its reply pass unheard; one that was not yet written then never is (but C{tx} and C{basic.recover}
-    always are). With C{timeout}, in seconds, it gives up by itself, with L{txpika.exceptions.CallTimeout}.
+    was written lets its reply pass unheard; one that was not yet written then never is (but C{tx}, C{basic.recover} and
+    C{basic.cancel} always are). With C{timeout}, in seconds, it gives up by itself, with
+    L{txpika.exceptions.CallTimeout}.
     With C{nowait} the broker sends no reply: the Deferred fires at once with C{None}, and what goes wrong closes the
     channel.
 
@@ -498,6 +499,10 @@ class Channel:
 
     # For its consumers
 
+    def check_thread(self) -> None:
+        """@raise WrongThread: when called from another thread than the connection's."""
+        self._core.check_thread()
+
     def redirected(self) -> None:
         """Deliveries to one of the consumers go another way from now on."""
         self._core.consumers.redirected()
@@ -521,6 +526,9 @@ class Channel:
     def ended(self, reason: CloseReason) -> None:
         """The engine's channel is closed."""
         ends, self._ends = self._ends, []
+        if isinstance(reason, ChannelClosed) and reason.initiator == "peer" and not ends:
+            # A publish without confirms to an exchange that is not there, say, fails no Deferred.
+            self._log.warn("The broker closed channel {number}: {reason}", number=self.channel_number, reason=reason)
         for end in ends:
             end.callback(reason)
 

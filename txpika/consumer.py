@@ -14,9 +14,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txpika.exceptions import AMQPError, CloseReason, StaleDelivery
+from txpika.exceptions import AMQPError, CallTimeout, CloseReason, ConsumerCancelled, StaleDelivery
 from txpika.handling import Handler
 from txpika.message import Delivery
 from txpika.parameters import seconds
@@ -45,6 +46,8 @@ class Consumer:
     @ivar no_ack: The broker expects no acknowledgements.
     @ivar deliver: Where the channel puts its deliveries.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -91,7 +94,8 @@ class Consumer:
 
     def cancel(self, timeout: float | None = None) -> Deferred[None]:
         """
-        Stop deliveries. Those that the program has not yet got go back to their queue. Harmless when it has ended.
+        Stop deliveries. Those that the program has not yet got go back to their queue; with C{no_ack}, where nothing
+        can, it still gets them. Harmless when it has ended.
 
         @param timeout: How long to wait for the broker, in seconds.
         @return: Fires with C{None} when the broker agreed.
@@ -106,18 +110,23 @@ class Consumer:
         that are at work end, and their acks are written. With C{no_ack} nothing can go back: all that came is handled.
 
         @param deadline: How long all that may take, in seconds. What is at work then goes on, unwaited for.
-        @return: Fires with how many functions were still at work at the deadline, 0 if all went well. Never fails,
-            also when the channel or the connection ends meanwhile.
+        @return: Fires with how many functions were still at work at the deadline, 0 if all went well, also when the
+            channel or the connection ends meanwhile. Fails with L{txpika.exceptions.CallTimeout} when the broker has
+            not answered by then: deliveries may still come, and go back.
         @raise ValueError: when C{deadline} is not above 0.
         """
         seconds("deadline", deadline)
+        self.channel.check_thread()
 
-        def stopped(result: Failure | None) -> int:
+        def stopped(result: Failure | None) -> int | Failure:
             if result is not None:
-                result.trap(TimeoutError, AMQPError)
+                result.trap(CallTimeout)
+                if not self._ended:
+                    return result
             return self.running
 
-        return self.channel.connection.limited(Deferred.fromCoroutine(self._drain()), deadline).addBoth(stopped)
+        draining = Deferred.fromCoroutine(self._drain())
+        return self.channel.connection.limited(draining, deadline, "Basic.Cancel").addBoth(stopped)
 
     async def _drain(self) -> None:
         if self._handler is not None and not self.no_ack:
@@ -136,11 +145,14 @@ class Consumer:
         if not self.no_ack:  # else the broker has no copy any more, and the program may still get them
             unseen = list(self._buffer) if self._handler is None else self._handler.take_waiting()
             self._buffer.clear()
-            if reason is None:
+            if self.channel.is_open:
                 self._give_back(unseen)
         self._room()
+        heard = bool(self._waiters)
         self._wake(len(self._waiters))
         ends, self._ends = self._ends, []
+        if isinstance(reason, ConsumerCancelled) and not ends and not heard:
+            self._log.warn("No more deliveries to consumer {tag!r}: {reason}", tag=self.consumer_tag, reason=reason)
         for end in ends:
             end.callback(reason)
 
@@ -181,7 +193,8 @@ class Consumer:
         self._wake(1)
 
     def _wake(self, count: int) -> None:
-        for _ in range(min(count, len(self._waiters))):
+        while count and self._waiters:  # one that is woken may cancel others
+            count -= 1
             self._waiters.popleft().callback(None)
 
     def __aiter__(self) -> Consumer:

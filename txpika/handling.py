@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import Literal
 
 from twisted.internet.defer import Deferred, succeed
@@ -21,8 +22,9 @@ from txpika.exceptions import StaleDelivery
 from txpika.message import Delivery
 from txpika.parameters import integer
 
-#: What a program does with a delivery. It may return a Deferred, or be C{async}; what that ends with is ignored.
-OnDelivery = Callable[[Delivery], Awaitable[object] | None]
+#: What a program does with a delivery. It may return a Deferred or something else to await, or be C{async}. What that
+#: ends with is ignored, and so is any other result.
+OnDelivery = Callable[[Delivery], object]
 
 #: Who acknowledges: the program, by the methods of the delivery; or the consumer, when the function has ended.
 AckPolicy = Literal["explicit", "on-success"]
@@ -30,6 +32,10 @@ AckPolicy = Literal["explicit", "on-success"]
 #: What the consumer does with a delivery whose function failed. C{"requeue-once"}: back into its queue, unless it was
 #: redelivered already; then it is rejected, that is dead-lettered or dropped.
 OnError = Literal["requeue-once", "requeue", "reject"]
+
+#: What a function may raise to end the program. Anything else concerns the delivery alone, a C{CancelledError} of
+#: asyncio too, which is no L{Exception}.
+FATAL = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 ACK_POLICIES: tuple[AckPolicy, ...] = ("explicit", "on-success")
 ON_ERROR: tuple[OnError, ...] = ("requeue-once", "requeue", "reject")
@@ -86,7 +92,9 @@ class Handler:
         """The same, where L{simple} holds: a hot path."""
         try:
             result = self._function(delivery)
-        except Exception:
+        except FATAL:
+            raise
+        except BaseException:
             self._report(Failure(), delivery)
             return
         if result is not None:
@@ -131,23 +139,24 @@ class Handler:
         self.running += 1
         try:
             result = self._function(delivery)
-        except Exception:
-            self._ended(Failure(), delivery)
-        except BaseException:
+        except FATAL:
             self.running -= 1
             raise
-        else:
-            if result is None:
-                self._ended(None, delivery)
-            else:
-                self._watch(result, delivery)
-
-    def _watch(self, result: Awaitable[object], delivery: Delivery) -> None:
-        """Let a Deferred or a coroutine run to its end, which may be a failure."""
-        try:
-            done = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)  # type: ignore[arg-type]
-        except Exception:
+        except BaseException:
             self._ended(Failure(), delivery)
+        else:
+            self._watch(result, delivery)
+
+    def _watch(self, result: object, delivery: Delivery) -> None:
+        """Let a Deferred or a coroutine run to its end, which may be a failure. Any other result is an end."""
+        if isinstance(result, Deferred):
+            done = result
+        elif hasattr(type(result), "_asyncio_future_blocking"):  # how asyncio itself tells a future
+            done = Deferred.fromFuture(result)  # type: ignore[arg-type]
+        elif isinstance(result, Awaitable):
+            done = Deferred.fromCoroutine(_await(result))
+        else:
+            self._ended(None, delivery)
             return
         done.addCallbacks(lambda _result: self._ended(None, delivery), lambda failure: self._ended(failure, delivery))
 
@@ -183,6 +192,10 @@ class Handler:
         )
 
 
+async def _await(result: Awaitable[object]) -> object:
+    return await result
+
+
 def make_handler(function: OnDelivery, concurrency: int, ack: AckPolicy, on_error: OnError, no_ack: bool) -> Handler:
     """
     @return: A L{Handler}, once its arguments make sense.
@@ -191,6 +204,8 @@ def make_handler(function: OnDelivery, concurrency: int, ack: AckPolicy, on_erro
     """
     if not callable(function):
         raise TypeError(f"on_delivery must be callable or None, not {type(function).__name__}")
+    if isgeneratorfunction(function) or isasyncgenfunction(function):
+        raise TypeError("on_delivery is a generator function, which nobody would run: make it plain or async")
     if ack not in ACK_POLICIES:
         raise ValueError(f"ack is {ack!r}, it must be one of {ACK_POLICIES}")
     if on_error not in ON_ERROR:

@@ -32,7 +32,7 @@ class Acks:
     @ivar unacked: Delivery tags that wait for an ack, nack or reject, in order.
     @ivar delivered: The highest delivery tag so far.
     @ivar pending: How many acks were made and are not yet written.
-    @ivar recovering: C{basic.recover} was called and not yet answered: the broker takes back what it delivers.
+    @ivar recovering: So many C{basic.recover} are not yet answered: the broker takes back what it delivers.
     """
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Acks:
         self._outbox = channel.outbox
         self._wire = connection.wire
         self._thread = connection.thread
-        self.recovering = False
+        self.recovering = 0
         self.unacked: dict[int, None] = {}
         self.delivered = 0
         self._settled = 0  # all delivery tags up to this one are settled
@@ -184,13 +184,13 @@ class Acks:
 
     def recover(self) -> None:
         """C{basic.recover} was called: nothing delivered before its reply can be settled any more."""
-        self.recovering = True
+        self.recovering += 1
         self.unacked.clear()
         self._connection.forget_targets()
 
     def recovered(self) -> None:
-        """C{basic.recover} was answered: what comes now is delivered anew."""
-        self.recovering = False
+        """C{basic.recover} was answered: what comes now is delivered anew, unless there is another one."""
+        self.recovering -= 1
 
     def end(self) -> None:
         """The channel is closing: what is not acknowledged by now is not acknowledged on it any more."""

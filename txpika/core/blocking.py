@@ -13,12 +13,15 @@ from typing import Any, Protocol
 from txpika.core.calls import HeldPublish
 from txpika.interfaces import Clock
 
+#: What ends within this many seconds ends now: the timer was set for it, and sums of fractions do not come out even.
+GRAIN = 0.001
+
 
 class Holding(Protocol):
     """What is known here of a channel's L{txpika.core.outbox.Outbox}."""
 
-    def expire(self, before: float, timeout: float) -> float | None:
-        """Give up messages held since C{before}; return since when the oldest of the others waits."""
+    def expire(self, now: float, timeout: float) -> float | None:
+        """Give up messages held for C{timeout}; return since when the oldest of the others waits."""
 
     def give_up_unconfirmed(self, timeout: float) -> None:
         """Give up waiting for the outcome of messages that were written."""
@@ -75,7 +78,7 @@ class Blocking:
         assert self._timeout is not None
         self._timer = None
         now = self._clock.seconds()
-        oldest = [outbox.expire(now - self._timeout, self._timeout) for outbox in list(self._holding())]
+        oldest = [outbox.expire(now + GRAIN, self._timeout) for outbox in list(self._holding())]
         waiting = [since for since in oldest if since is not None]
         if waiting and self._blocked and self._timer is None:
-            self._timer = self._clock.callLater(max(0.0, min(waiting) + self._timeout - now), self._expire)
+            self._timer = self._clock.callLater(min(waiting) + self._timeout - now, self._expire)

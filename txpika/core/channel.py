@@ -92,6 +92,10 @@ class Channel:
             self.close()
         return self.face
 
+    def check_thread(self) -> None:
+        """@raise WrongThread: when called from another thread than the connection's."""
+        self._connection.check_thread()
+
     @property
     def reason(self) -> CloseReason | None:
         """Why it is closed or closing."""

@@ -84,7 +84,7 @@ class Consumers:
 
     def cancel(self, consumer_tag: str, nowait: bool = False, timeout: float | None = None) -> Any:
         """
-        C{basic.cancel}.
+        C{basic.cancel}. It is written even if its caller gives up.
 
         @return: A completion that ends with C{None} when no more deliveries can come; C{None} with C{nowait}.
         @raise ValueError: when there is no such consumer on this channel.
@@ -96,12 +96,12 @@ class Consumers:
         if tag not in self._by_tag:
             raise ValueError(f"no consumer {consumer_tag!r} on this channel")
 
-        def cancelled(reply: Method | None, gave_up: bool) -> None:
-            consumer = None if reply is None and gave_up else self._forget(tag)
+        def cancelled(_reply: Method | None, _gave_up: bool) -> None:
+            consumer = self._forget(tag)
             if consumer is not None:
                 consumer.ended(None)
 
-        return self._channel.call(method, cancelled, timeout)
+        return self._channel.call(method, cancelled, timeout, optional=False)
 
     def redirected(self) -> None:
         """The C{deliver} of a consumer has changed: what was remembered of it is out of date."""

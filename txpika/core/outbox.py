@@ -202,9 +202,9 @@ class Outbox:
             self._withdrawn = 0
         self.advance()  # a call behind it may have its turn now
 
-    def expire(self, before: float, timeout: float) -> float | None:
+    def expire(self, now: float, timeout: float) -> float | None:
         """
-        The broker blocks the connection: give up the messages that wait since C{before} or longer, in seconds of the
+        The broker blocks the connection: give up the messages that have waited for so long, in seconds of the
         connection's clock.
 
         @return: Since when the one waits that has waited longest of those left.
@@ -213,7 +213,7 @@ class Outbox:
         oldest = None
         for item in self._queue:
             if isinstance(item, HeldPublish) and not item.cancelled:
-                if item.since > before:
+                if item.since + timeout > now:
                     oldest = item.since
                     break
                 expired.append(item)

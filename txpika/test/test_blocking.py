@@ -37,6 +37,16 @@ class BlockingTests(SynchronousTestCase):
         self.assertEqual(error.outcome, "not sent")
         self.assertIn("10 seconds", str(error))
 
+    def test_fractions_that_do_not_come_out_even(self) -> None:
+        self.peer.send(BLOCKED)
+        waiting = []
+        for _ in range(40):
+            self.peer.clock.advance(0.1)
+            waiting.append(self.publish())
+        self.peer.clock.pump([0.1] * 110)
+        for publish in waiting:
+            self.not_sent(publish)
+
     def test_each_waits_its_own_time(self) -> None:
         self.peer.transport.producer.pauseProducing()
         before = self.publish(b"held before the alarm")
