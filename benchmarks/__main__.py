@@ -26,6 +26,8 @@ from benchmarks.measure import Task
 from benchmarks.peers import MeasurementFailed, Peer, compile_rabbitmq_c, expect_messages, fresh_queue
 from benchmarks.scenarios import PREFETCH, WINDOW, Scenario, chosen, smaller
 
+#: Who can be measured.
+LIBRARIES = (report.TXPIKA, "pika", report.RABBITMQ_C)
 #: Rounds a measurement of memory is worth at most: it hardly varies.
 MEMORY_ROUNDS = 3
 
@@ -40,9 +42,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="half the messages, pika's known best adapters only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure to a file")
     parser.add_argument("--only", default="", metavar="KEYS", help="scenarios, with commas between")
-    parser.add_argument("--library", default="", metavar="NAMES", help="of txpika, pika, rabbitmq-c; all by default")
+    parser.add_argument("--library", default="", metavar="NAMES", help=f"of {', '.join(LIBRARIES)}; all by default")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a limit is not met")
     options = parser.parse_args(arguments)
+    if options.rounds is not None and options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    unknown = {name.strip() for name in options.library.split(",") if name.strip()} - set(LIBRARIES)
+    if unknown:
+        parser.error(f"no such library: {', '.join(sorted(unknown))}; there are {', '.join(LIBRARIES)}")
     options.rounds = options.rounds or (3 if options.quick else 5)
     return options
 

@@ -183,6 +183,13 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual(len(said.getvalue().splitlines()), 1)
         self.assertIn("TXPIKA_URI", said.getvalue())
 
+    def test_nonsense_on_the_command_line(self) -> None:
+        """A library that is none, and no rounds, are refused by name."""
+        for arguments in (["--library", "pikka"], ["--rounds", "0"], ["--rounds", "-1"]):
+            with redirect_stderr(io.StringIO()) as said:
+                self.assertRaises(SystemExit, program.parse, arguments)
+            self.assertIn(arguments[0].strip("-"), said.getvalue())
+
     def test_order_rotates(self) -> None:
         """Each round begins with another library, and leaves nobody out."""
         benchmark = program.Benchmark("amqp://h/v", [scenario()], 3, program.taking_part("", Peer("rabbitmq-c")))
