@@ -52,7 +52,8 @@ class Arrivals:
                     UNEXPECTED_FRAME,
                 )
             acks.delivered = method.delivery_tag
-        self.content = Content(method, self._max_body_size if channel.reason is None else -1)
+        kept = channel.reason is None or isinstance(method, Basic.Return)
+        self.content = Content(method, self._max_body_size if kept else -1)
 
     def header_received(self, payload: bytes) -> None:
         """
@@ -89,12 +90,12 @@ class Arrivals:
         method, body = content.method, content.body()
         if isinstance(method, Basic.GetOk):
             self._got(method, content, body)
+        elif isinstance(method, Basic.Return):
+            self._returned(method, content.raw_properties, body)
         elif channel.reason is not None:
             return  # nobody takes it any more, and the broker requeues it when the channel is closed
         elif isinstance(method, Basic.Deliver):
             channel.consumers.delivered(method, content, body)
-        elif isinstance(method, Basic.Return):
-            self._returned(method, content.raw_properties, body)
 
     def _got(self, method: Basic.GetOk, content: Content, body: bytes) -> None:
         delivery = self.delivery(method, content, body, "", True)

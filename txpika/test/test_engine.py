@@ -191,6 +191,17 @@ class ConfirmTests(SynchronousTestCase):
             self.assertEqual(self.failureResultOf(each, ReturnedError).value.message.body, body)
         self.assertEqual(self.channel.face.messages, [])
 
+    def test_returned_while_the_channel_closes(self) -> None:
+        published = self.publish(b"1", "x", True)
+        self.channel.close()
+        self.peer.send(self.back(b"1", "x") + method(1, Basic.Ack(1)) + method(1, ChannelMethods.CloseOk()))
+        self.assertEqual(self.failureResultOf(published, ReturnedError).value.message.body, b"1")
+        other = self.peer.channel()
+        other.publish("", "x", b"2", None, True)
+        other.close()
+        self.peer.send(content(other.number, Basic.Return(312, "NO_ROUTE", "", "x"), b"2"))
+        self.assertEqual([message.body for message in other.face.messages], [b"2"])
+
     def test_unknown_when_the_connection_ends(self) -> None:
         one, returned = self.publish(b"1"), self.publish(b"2", "x", True)
         self.peer.send(self.back(b"2", "x"))
