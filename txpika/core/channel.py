@@ -318,7 +318,7 @@ class Channel:
         self.acks.write()
         self.state = CHANNEL[self.state, CLOSE]
         self.outbox.stop(reason)
-        self._stop()
+        self.consumers.end(self.reason)
         self.outbox.close(call, at_once)
 
     def lost(self, reason: CloseReason) -> None:
@@ -332,13 +332,8 @@ class Channel:
         self.outbox.stop(reason)
         self.arrivals.content = None
         self._connection.release(self)
-        self._stop()
+        self.consumers.end(self.reason)
         self.outbox.fail()
         self.ended = True
         assert self.reason is not None
         self.face.ended(self.reason)
-
-    def _stop(self) -> None:
-        """No more deliveries, no more acks."""
-        self.acks.end()
-        self.consumers.end(self.reason)

@@ -302,9 +302,7 @@ class Connection:
         self.ignored[what] = self.ignored.get(what, 0) + 1
 
     def decode(self, payload: bytes) -> Method:
-        """
-        @raise ProtocolError: when it does not decode.
-        """
+        """@raise ProtocolError: when it does not decode."""
         try:
             method, left_over = decode_method(payload)
         except DecodeError as error:
@@ -563,6 +561,8 @@ class Connection:
         self._timers.stop("handshake")
         self._timers.stop("drain")
         self.blocking.stop()
+        for outbox in self._outboxes():
+            outbox.stop(self.reason)  # all of them before anybody hears of it, who may turn to another channel
         while self._secret_updates:
             self._secret_updates.popleft().errback(self.reason.with_outcome("unknown"))
         for channel in list(self.channels.values()):

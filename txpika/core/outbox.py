@@ -383,9 +383,10 @@ class Outbox:
     # The end
 
     def stop(self, reason: CloseReason) -> None:
-        """Nothing can be asked for any more. What was asked for before may still be written."""
+        """Nothing can be asked for or acked any more. What was asked for before may still be written."""
         self.reason = self.reason or reason
         self.clear = False
+        self.acks.end()
 
     def close(self, call: Call, at_once: bool) -> None:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given, settings
@@ -122,6 +123,31 @@ class OrderTests(SynchronousTestCase):
         self.assertIsInstance(self.peer.events[-1], ConnectionLost)
         self.assertRaises(ConnectionLost, self.peer.connection.open_channel, None)
         self.assertEqual(self.peer.clock.getDelayedCalls(), [])
+
+    def turn_to_another(self, end: Callable[[Peer], None]) -> None:
+        """A program that hears of the end on one channel turns to another, which it has not heard of."""
+        peer = Peer().open()
+        first, second = peer.channel(), peer.channel()
+        consumer = peer.consume(second, RecordingConsumer())
+        peer.send(deliver(2, consumer.consumer_tag, 1, b"x"))
+        waiting = first.call(Queue.Declare(0, "a"))
+        peer.frames()
+
+        def turn(_failure: object) -> None:
+            reason = type(peer.connection.reason)
+            self.assertRaises(reason, second.publish, "", "a", b"x")
+            self.assertRaises(reason, second.call, Queue.Purge(0, "a", True))
+            self.assertRaises(StaleDelivery, consumer.deliveries[0].ack)
+
+        waiting.addErrback(turn)
+        end(peer)
+        self.assertIsNone(self.successResultOf(waiting))
+        self.assertNotIn(2, [number for _, number, _ in peer.frames()])
+
+    def test_the_end_of_all_channels_at_once(self) -> None:
+        self.turn_to_another(lambda peer: peer.send(method(0, ConnectionMethods.Close(320, "bye", 0, 0))))
+        self.turn_to_another(lambda peer: peer.send(method(1, ConnectionMethods.Blocked("on a wrong channel"))))
+        self.turn_to_another(lambda peer: peer.lose())
 
     def test_channel_numbers_are_used_again_after_close_ok_only(self) -> None:
         peer = Peer(ConnectionParameters(channel_max=1)).open()
