@@ -237,6 +237,10 @@ class Channel:
         self.state = CHANNEL[self.state, method.NAME]
         if isinstance(method, Methods.Close):
             self.outbox.write_method(Methods.CloseOk())
+            if self.state == CLOSING and not self.awaits(Methods.CloseOk()):
+                # Ours waits behind what met with this one, and will not be written any more.
+                self.state = CHANNEL[self.state, LOST]
+                self.outbox.reason = None
             if self.state == CLOSED:
                 self.end(
                     ChannelClosed(
