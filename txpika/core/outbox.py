@@ -199,6 +199,9 @@ class Outbox:
             queue.extend(left)
             self._withdrawn = 0
             self.advance()
+        elif queue and queue[0] is held:
+            self.advance()  # what is behind it may not need the gate
+        self._connection.check_drained()
 
     def expire(self, before: float, timeout: float) -> float | None:
         """
