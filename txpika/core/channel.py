@@ -23,6 +23,7 @@ from txpika.core.outbox import Outbox
 from txpika.core.states import AWAITING_CHANNEL_OPEN_OK, CHANNEL, CLOSE, CLOSED, CLOSING, LOST, OPEN
 from txpika.exceptions import ChannelClosed, CloseReason, MessageTooLarge, ProtocolError
 from txpika.message import Delivery
+from txpika.parameters import cut_text, integer
 from txpika.spec import (
     CHANNEL_ERROR,
     COMMAND_INVALID,
@@ -305,10 +306,14 @@ class Channel:
         """
         Close it, after what was called before. Its listener hears when it is done. Deliveries not yet acknowledged
         go back to their queue. Harmless when it is closed or closing.
+
+        @raise ValueError: when C{reply_code} is not from 0 to 65535.
+        @raise TypeError: when an argument is of a wrong type.
         """
         self._connection.check_thread()
+        reason = ChannelClosed(cut_text("reply_text", reply_text), integer("reply_code", reply_code, 0, 65535))
         if self.reason is None:
-            self._close(ChannelClosed(reply_text, reply_code), False)
+            self._close(reason, False)
 
     def fail(self, text: str, reply_code: int) -> None:
         """The broker did on this channel what cannot be: everything on it fails, and it is closed with that code."""
