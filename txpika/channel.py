@@ -489,6 +489,8 @@ class Channel:
         Close it, after what was called before. Deliveries not yet acknowledged go back to their queue. Harmless when
         it is closed.
 
+        @param reply_code: For the broker's log, 0 to 65535.
+        @param reply_text: The same; cut where it is over 255 bytes of UTF-8.
         @return: Fires with C{None} when it is closed, also when its connection ended first.
         """
         if timeout is not None:

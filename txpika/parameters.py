@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from math import isfinite
 from typing import Any
 
@@ -84,6 +85,18 @@ def text(name: str, value: object) -> str:
     if "\0" in value:
         raise ValueError(f"{name} contains a NUL character")
     return value
+
+
+def cut_text(name: str, value: object) -> str:
+    """
+    @return: C{value}, cut between two characters where it is over 255 bytes of UTF-8: for what is only read by people.
+    @raise TypeError: when it is no str.
+    @raise ValueError: when it holds a NUL or a lone surrogate.
+    """
+    if isinstance(value, str):
+        with suppress(UnicodeEncodeError):  # which is refused below, by name
+            value = value.encode()[:255].decode("utf-8", "ignore")
+    return text(name, value)
 
 
 class ConnectionParameters:

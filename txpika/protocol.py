@@ -154,6 +154,8 @@ class AMQPProtocol(Protocol):
         then the transport is closed. All of it takes at most C{close_timeout} seconds, also when the broker has
         stopped reading. Harmless when it is closed.
 
+        @param reply_code: For the broker's log, 0 to 65535.
+        @param reply_text: The same; cut where it is over 255 bytes of UTF-8.
         @return: Fires with C{None} when the transport is closed. Never fails.
         """
         closed = self.closed

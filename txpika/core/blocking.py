@@ -80,5 +80,7 @@ class Blocking:
         now = self._clock.seconds()
         oldest = [outbox.expire(now + GRAIN, self._timeout) for outbox in list(self._holding())]
         waiting = [since for since in oldest if since is not None]
-        if waiting and self._blocked and self._timer is None:
+        if waiting and self._blocked:
+            if self._timer is not None:
+                self._timer.cancel()  # of a message that began to wait only now
             self._timer = self._clock.callLater(min(waiting) + self._timeout - now, self._expire)

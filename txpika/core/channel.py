@@ -20,9 +20,10 @@ from txpika.core.consumers import Consumers
 from txpika.core.gate import FLOW, WINDOW
 from txpika.core.outbound import frame
 from txpika.core.outbox import Outbox
-from txpika.core.states import AWAITING_CHANNEL_OPEN_OK, CHANNEL, CLOSE, CLOSED, CLOSED_FIRST, CLOSING, LOST, OPEN
+from txpika.core.states import AWAITING_CHANNEL_OPEN_OK, CHANNEL, CLOSE, CLOSED, CLOSING, LOST, OPEN
 from txpika.exceptions import ChannelClosed, CloseReason, MessageTooLarge, ProtocolError
 from txpika.message import Delivery
+from txpika.parameters import cut_text, integer
 from txpika.spec import (
     CHANNEL_ERROR,
     COMMAND_INVALID,
@@ -72,7 +73,6 @@ class Channel:
         self._connection = connection
         self._window = connection.parameters.confirm_window
         self._mode = ""
-        self._close_call: Call | None = None
         self.number = number
         self.face: Any = None
         self.state = AWAITING_CHANNEL_OPEN_OK
@@ -237,15 +237,15 @@ class Channel:
             self._replied(method)
 
     def _channel_method(self, method: Method) -> None:
-        event = method.NAME
-        if isinstance(method, Methods.Close) and self._close_call is not None and not self._close_call.written:
-            event = CLOSED_FIRST
-            self.outbox.reason = None  # the broker's counts
-        if (self.state, event) not in CHANNEL:
+        if (self.state, method.NAME) not in CHANNEL:
             raise ProtocolError(f"{method.NAME} on channel {self.number}, which is {self.state}", CHANNEL_ERROR)
-        self.state = CHANNEL[self.state, event]
+        self.state = CHANNEL[self.state, method.NAME]
         if isinstance(method, Methods.Close):
             self.outbox.write_method(Methods.CloseOk())
+            if self.state == CLOSING and not self.awaits(Methods.CloseOk()):
+                # Ours waits behind what met with this one, and will not be written any more.
+                self.state = CHANNEL[self.state, LOST]
+                self.outbox.reason = None
             if self.state == CLOSED:
                 self.end(
                     ChannelClosed(
@@ -310,10 +310,14 @@ class Channel:
         """
         Close it, after what was called before. Its listener hears when it is done. Deliveries not yet acknowledged
         go back to their queue. Harmless when it is closed or closing.
+
+        @raise ValueError: when C{reply_code} is not from 0 to 65535.
+        @raise TypeError: when an argument is of a wrong type.
         """
         self._connection.check_thread()
+        reason = ChannelClosed(cut_text("reply_text", reply_text), integer("reply_code", reply_code, 0, 65535))
         if self.reason is None:
-            self._close(ChannelClosed(reply_text, reply_code), False)
+            self._close(reason, False)
 
     def fail(self, text: str, reply_code: int) -> None:
         """The broker did on this channel what cannot be: everything on it fails, and it is closed with that code."""
@@ -322,12 +326,12 @@ class Channel:
 
     def _close(self, reason: CloseReason, at_once: bool) -> None:
         method = Methods.Close(reason.reply_code, reason.reply_text, 0, 0)
-        self._close_call = call = Call(frame(FRAME_METHOD, self.number, method.encode()), (Methods.CloseOk.INDEX,))
+        call = Call(frame(FRAME_METHOD, self.number, method.encode()), (Methods.CloseOk.INDEX,))
         self._connection.need_answers()
         self.acks.write()
         self.state = CHANNEL[self.state, CLOSE]
         self.outbox.stop(reason)
-        self._stop()
+        self.consumers.end(self.reason)
         self.outbox.close(call, at_once)
 
     def lost(self, reason: CloseReason) -> None:
@@ -341,13 +345,8 @@ class Channel:
         self.outbox.stop(reason)
         self.arrivals.content = None
         self._connection.release(self)
-        self._stop()
+        self.consumers.end(self.reason)
         self.outbox.fail()
         self.ended = True
         assert self.reason is not None
         self.face.ended(self.reason)
-
-    def _stop(self) -> None:
-        """No more deliveries, no more acks."""
-        self.acks.end()
-        self.consumers.end(self.reason)

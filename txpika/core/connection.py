@@ -58,7 +58,7 @@ from txpika.exceptions import (
     WrongThread,
 )
 from txpika.interfaces import Clock, ICredentials, ITransport
-from txpika.parameters import MIN_FRAME_MAX, ConnectionParameters
+from txpika.parameters import MIN_FRAME_MAX, ConnectionParameters, cut_text, integer
 from txpika.spec import (
     ACCESS_REFUSED,
     CHANNEL_ERROR,
@@ -302,9 +302,7 @@ class Connection:
         self.ignored[what] = self.ignored.get(what, 0) + 1
 
     def decode(self, payload: bytes) -> Method:
-        """
-        @raise ProtocolError: when it does not decode.
-        """
+        """@raise ProtocolError: when it does not decode."""
         try:
             method, left_over = decode_method(payload)
         except DecodeError as error:
@@ -494,10 +492,10 @@ class Connection:
         C{close_timeout}; the listener hears of it at the end. Harmless when it is closed or closing.
         """
         self.check_thread()
+        reason = ConnectionClosed(cut_text("reply_text", reply_text), integer("reply_code", reply_code, 0, 65535))
         if self.draining or self.state in (CLOSING, CLOSED):
             return
         self.need_answers()
-        reason = ConnectionClosed(reply_text, reply_code)
         timeout = self.parameters.close_timeout
         self._timers.start("close", timeout, self._give_up)
         if self.state != OPEN:
@@ -563,6 +561,8 @@ class Connection:
         self._timers.stop("handshake")
         self._timers.stop("drain")
         self.blocking.stop()
+        for outbox in self._outboxes():
+            outbox.stop(self.reason)  # all of them before anybody hears of it, who may turn to another channel
         while self._secret_updates:
             self._secret_updates.popleft().errback(self.reason.with_outcome("unknown"))
         for channel in list(self.channels.values()):

@@ -201,6 +201,7 @@ class Outbox:
             queue.extend(left)
             self._withdrawn = 0
         self.advance()  # a call behind it may have its turn now
+        self._connection.check_drained()
 
     def expire(self, now: float, timeout: float) -> float | None:
         """
@@ -385,9 +386,10 @@ class Outbox:
     # The end
 
     def stop(self, reason: CloseReason) -> None:
-        """Nothing can be asked for any more. What was asked for before may still be written."""
+        """Nothing can be asked for or acked any more. What was asked for before may still be written."""
         self.reason = self.reason or reason
         self.clear = False
+        self.acks.end()
 
     def close(self, call: Call, at_once: bool) -> None:
         """

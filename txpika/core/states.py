@@ -28,8 +28,6 @@ AWAITING_CHANNEL_OPEN_OK: Final = "awaiting channel.open-ok"
 CLOSE: Final = "close"
 #: The transport is gone, or was given up. For a channel: its connection is gone.
 LOST: Final = "lost"
-#: The broker closes the channel while this side's C{channel.close} still waits for its turn: it is never sent.
-CLOSED_FIRST: Final = "closed first"
 
 CONNECTION: Final[dict[tuple[str, str], str]] = {
     (AWAITING_START, "Connection.Start"): AWAITING_TUNE,
@@ -72,7 +70,6 @@ CHANNEL: Final[dict[tuple[str, str], str]] = {
     (CLOSING, "Channel.FlowOk"): CLOSING,
     (CLOSING, "Channel.Close"): CLOSING,
     (CLOSING, "Channel.CloseOk"): CLOSED,
-    (CLOSING, CLOSED_FIRST): CLOSED,
     (AWAITING_CHANNEL_OPEN_OK, LOST): CLOSED,
     (OPEN, LOST): CLOSED,
     (CLOSING, LOST): CLOSED,

@@ -15,7 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from txpika import AMQPProtocol, BasicProperties, ConnectionParameters, PlainCredentials, parse_uri
 from txpika.channel import Channel
 from txpika.exceptions import ChannelClosed, StaleDelivery
-from txpika.test.fakes import Peer, RecordingConsumer, deliver
+from txpika.spec import Channel as ChannelMethods
+from txpika.spec import Connection as ConnectionMethods
+from txpika.test.fakes import Peer, RecordingConsumer, TwistedPeer, deliver, method
 
 
 class ChannelArgumentTests(SynchronousTestCase):
@@ -27,8 +29,8 @@ class ChannelArgumentTests(SynchronousTestCase):
         connection: Any = None
         self.channel = Channel(self.core, connection)
 
-    def refused(self, error: type[Exception], named: str, method: str, *arguments: Any, **more: Any) -> None:
-        raised = self.assertRaises(error, getattr(self.channel, method), *arguments, **more)
+    def refused(self, error: type[Exception], named: str, name: str, *arguments: Any, **more: Any) -> None:
+        raised = self.assertRaises(error, getattr(self.channel, name), *arguments, **more)
         self.assertIn(named, str(raised))
         self.assertEqual(self.peer.frames(), [])
         self.assertTrue(self.core.outbox.clear)
@@ -105,8 +107,8 @@ class ChannelArgumentTests(SynchronousTestCase):
 
     def test_B92_tags_there_is_nothing_to_settle_for(self) -> None:
         for tag in (0, -1, 2**64, 1):
-            for method in ("basic_ack", "basic_nack", "basic_reject"):
-                self.refused(StaleDelivery, str(tag), method, tag)
+            for name in ("basic_ack", "basic_nack", "basic_reject"):
+                self.refused(StaleDelivery, str(tag), name, tag)
 
     def test_B106_consumer_tags(self) -> None:
         self.channel.basic_consume("q", consumer_tag="mine", no_ack=True)
@@ -118,6 +120,31 @@ class ChannelArgumentTests(SynchronousTestCase):
 
     def test_B107_what_is_no_function(self) -> None:
         self.refused(TypeError, "on_delivery", "basic_consume", "q", 7)
+
+    def test_B110_reply_codes_and_texts(self) -> None:
+        peer = TwistedPeer().open()
+        channel = peer.open_face()
+        timers = len(peer.clock.getDelayedCalls())
+        wrong: list[Any] = [b"x", None]
+        for closing in (channel, peer.protocol):
+            for code in (-1, 65536):
+                self.assertIn("reply_code", str(self.assertRaises(ValueError, closing.close, code)))
+            for text in wrong:
+                self.assertIn("reply_text", str(self.assertRaises(TypeError, closing.close, 200, text)))
+            for text in ("a\0b", "\udc80"):
+                self.assertIn("reply_text", str(self.assertRaises(ValueError, closing.close, 200, text)))
+        self.assertEqual((peer.frames(), len(peer.clock.getDelayedCalls())), ([], timers))
+        self.assertTrue(channel.is_open and peer.protocol.is_open)
+        channel.close(311, "x" + "\u2603" * 100)
+        peer.send(method(1, ChannelMethods.CloseOk()))
+        peer.protocol.close(65535, "\u2603" * 100)
+        self.assertEqual(
+            peer.methods(),
+            [
+                ChannelMethods.Close(311, "x" + "\u2603" * 84, 0, 0),
+                ConnectionMethods.Close(65535, "\u2603" * 85, 0, 0),
+            ],
+        )
 
     def test_closed_is_a_failure_and_not_raised(self) -> None:
         self.channel.close()

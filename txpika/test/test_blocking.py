@@ -70,6 +70,22 @@ class BlockingTests(SynchronousTestCase):
         self.successResultOf(third)
         self.assertEqual((self.bodies(), self.peer.clock.getDelayedCalls()), ([b"3"], []))
 
+    def test_a_program_that_tries_again_when_it_hears(self) -> None:
+        self.peer.send(BLOCKED)
+        again: list[Deferred[None]] = []
+        first = self.publish()
+        first.addErrback(lambda failure: again.append(self.publish()))
+        self.peer.clock.advance(1)
+        second = self.publish()
+        self.peer.clock.advance(9)
+        self.assertEqual(len(again), 1)
+        self.peer.clock.advance(1)
+        self.not_sent(second)
+        self.peer.clock.advance(8.9)
+        self.assertNoResult(again[0])
+        self.peer.clock.advance(0.2)
+        self.not_sent(again[0])
+
     def test_what_was_written_and_is_not_confirmed(self) -> None:
         self.confirming()
         direct, timed = self.publish(), self.channel.basic_publish("", "q", b"y", timeout=60)

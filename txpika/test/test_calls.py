@@ -180,6 +180,27 @@ class PublishTimeoutTests(SynchronousTestCase):
         self.successResultOf(kept)
         self.assertEqual(self.bodies(), [b"kept"])
 
+    def test_what_is_behind_one_that_was_given_up_goes_on(self) -> None:
+        self.peer.transport.producer.pauseProducing()
+        held = self.publish(b"x")
+        purged = self.channel.queue_purge("q")
+        behind = self.publish(b"y")
+        self.peer.frames()
+        held.cancel()
+        self.failureResultOf(held, CancelledError)
+        self.assertEqual(self.peer.names(), ["Queue.Purge"])
+        self.peer.send(method(1, Queue.PurgeOk(1)))
+        self.successResultOf(purged)
+        self.assertNoResult(behind)
+
+    def test_a_close_that_waits_for_one_that_was_given_up_goes_on(self) -> None:
+        self.peer.transport.producer.pauseProducing()
+        held = self.publish(b"x")
+        self.peer.protocol.close()
+        self.peer.clock.advance(5)
+        self.failureResultOf(held, CallTimeout)
+        self.assertIn("Connection.Close", self.peer.names())
+
 
 class ConfirmSelectTests(SynchronousTestCase):
     """Publishes around the moment confirm mode begins."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given, settings
@@ -123,6 +124,31 @@ class OrderTests(SynchronousTestCase):
         self.assertRaises(ConnectionLost, self.peer.connection.open_channel, None)
         self.assertEqual(self.peer.clock.getDelayedCalls(), [])
 
+    def turn_to_another(self, end: Callable[[Peer], None]) -> None:
+        """A program that hears of the end on one channel turns to another, which it has not heard of."""
+        peer = Peer().open()
+        first, second = peer.channel(), peer.channel()
+        consumer = peer.consume(second, RecordingConsumer())
+        peer.send(deliver(2, consumer.consumer_tag, 1, b"x"))
+        waiting = first.call(Queue.Declare(0, "a"))
+        peer.frames()
+
+        def turn(_failure: object) -> None:
+            reason = type(peer.connection.reason)
+            self.assertRaises(reason, second.publish, "", "a", b"x")
+            self.assertRaises(reason, second.call, Queue.Purge(0, "a", True))
+            self.assertRaises(StaleDelivery, consumer.deliveries[0].ack)
+
+        waiting.addErrback(turn)
+        end(peer)
+        self.assertIsNone(self.successResultOf(waiting))
+        self.assertNotIn(2, [number for _, number, _ in peer.frames()])
+
+    def test_the_end_of_all_channels_at_once(self) -> None:
+        self.turn_to_another(lambda peer: peer.send(method(0, ConnectionMethods.Close(320, "bye", 0, 0))))
+        self.turn_to_another(lambda peer: peer.send(method(1, ConnectionMethods.Blocked("on a wrong channel"))))
+        self.turn_to_another(lambda peer: peer.lose())
+
     def test_channel_numbers_are_used_again_after_close_ok_only(self) -> None:
         peer = Peer(ConnectionParameters(channel_max=1)).open()
         channel = peer.channel()
@@ -190,6 +216,17 @@ class ConfirmTests(SynchronousTestCase):
         for each, body in ((two, b"2"), (three, b"3")):
             self.assertEqual(self.failureResultOf(each, ReturnedError).value.message.body, body)
         self.assertEqual(self.channel.face.messages, [])
+
+    def test_returned_while_the_channel_closes(self) -> None:
+        published = self.publish(b"1", "x", True)
+        self.channel.close()
+        self.peer.send(self.back(b"1", "x") + method(1, Basic.Ack(1)) + method(1, ChannelMethods.CloseOk()))
+        self.assertEqual(self.failureResultOf(published, ReturnedError).value.message.body, b"1")
+        other = self.peer.channel()
+        other.publish("", "x", b"2", None, True)
+        other.close()
+        self.peer.send(content(other.number, Basic.Return(312, "NO_ROUTE", "", "x"), b"2"))
+        self.assertEqual([message.body for message in other.face.messages], [b"2"])
 
     def test_unknown_when_the_connection_ends(self) -> None:
         one, returned = self.publish(b"1"), self.publish(b"2", "x", True)

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txpika.core.frames import MAX_HEADER_FRAME
 from txpika.exceptions import (
     AuthenticationError,
+    ChannelClosed,
     ConnectionLost,
     FramingError,
     HandshakeError,
@@ -347,6 +348,18 @@ class ToleranceTests(BothWays):
         self.assertEqual(peer.transport.events, ["lose"])
         peer.lose()
         self.assertEqual(len(peer.events), 2)
+
+    def test_B37_a_close_that_meets_one_which_still_waits(self) -> None:
+        peer = self.open()
+        channel = peer.channel()
+        declared = channel.call(Queue.Declare(0, "q", True))
+        channel.close()
+        peer.send(method(1, ChannelMethods.Close(404, "NOT_FOUND", 50, 10)))
+        self.assertEqual(self.failureResultOf(declared, ChannelClosed).value.reply_code, 404)
+        self.assertEqual(peer.names(), ["Queue.Declare", "Channel.CloseOk"])
+        (reason,) = channel.face.reasons
+        self.assertEqual((reason.reply_code, reason.class_id, reason.initiator), (404, 50, "peer"))
+        self.assertEqual(peer.connection.channels, {})
 
     def test_B38_frames_after_close(self) -> None:
         peer = self.open()
