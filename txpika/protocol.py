@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,8 +19,10 @@ from twisted.python.failure import Failure
 from txpika import uri
 from txpika.channel import Channel
 from txpika.core.connection import Connection
-from txpika.exceptions import AMQPError, CallTimeout, CloseReason, WrongThread
+from txpika.exceptions import AMQPError, AuthenticationError, CallTimeout, CloseReason, TLSError, WrongThread
+from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters, seconds
+from txpika.provider import ask
 from txpika.spec import Connection as Methods
 
 _T = TypeVar("_T")
@@ -32,11 +34,14 @@ def parameters_of(url_or_parameters: str | ConnectionParameters | None) -> Conne
     @raise ValueError: when the URI is none.
     @raise TypeError: when it is something else.
     """
-    if url_or_parameters is None:
-        return ConnectionParameters()
-    if isinstance(url_or_parameters, ConnectionParameters):
-        return url_or_parameters
-    return uri.parse_uri(url_or_parameters)
+    try:
+        if url_or_parameters is None:
+            return ConnectionParameters()
+        if isinstance(url_or_parameters, ConnectionParameters):
+            return url_or_parameters
+        return uri.parse_uri(url_or_parameters)
+    finally:
+        del url_or_parameters  # tracebacks may show what is in a name, and this may have a password in it
 
 
 class AMQPProtocol(Protocol):
@@ -56,7 +61,10 @@ class AMQPProtocol(Protocol):
         @param parameters: An AMQP URI or L{ConnectionParameters}. Host and port in them are the endpoint's business.
         @param clock: An C{IReactorTime}; by default the reactor.
         """
-        self.parameters = parameters_of(parameters)
+        try:
+            self.parameters = parameters_of(parameters)
+        finally:
+            del parameters
         if clock is None:
             from twisted.internet import reactor as clock
         self._clock: Any = clock
@@ -64,6 +72,7 @@ class AMQPProtocol(Protocol):
         self._opens: list[Deferred[AMQPProtocol]] = []
         self._ends: list[Deferred[CloseReason]] = []
         self._ended = False
+        self._asking: Deferred[None] | None = None
         #: Called with the broker's reason when it stops taking messages for want of memory or disk.
         self.on_blocked: Callable[[str], None] | None = None
         #: Called when it takes them again.
@@ -139,9 +148,10 @@ class AMQPProtocol(Protocol):
         """
         if timeout is not None:
             seconds("timeout", timeout)
-        secret = new_secret.encode() if isinstance(new_secret, str) else new_secret
+        method = Methods.UpdateSecret(new_secret.encode() if isinstance(new_secret, str) else new_secret, reason)
+        del new_secret  # tracebacks may show what is in a name
         try:
-            updated: Deferred[Methods.UpdateSecretOk] = self._core.update_secret(secret, reason, Deferred, timeout)
+            updated: Deferred[Methods.UpdateSecretOk] = self._core.update_secret(method, Deferred, timeout)
         except WrongThread:
             raise
         except AMQPError as error:
@@ -189,9 +199,25 @@ class AMQPProtocol(Protocol):
     # IProtocol
 
     def connectionMade(self) -> None:
-        """The transport is there: begin the handshake."""
+        """The transport is there: begin the handshake, when the credentials are known."""
         transport: Any = self.transport
+        if self.parameters.tls is not None and not ISSLTransport.providedBy(transport):
+            refusal = TLSError(
+                "the parameters say amqps://, and the endpoint makes a connection without TLS: nothing sent"
+            )
+            self._core.connection_made(transport, refusal)
+            return
         self._core.connection_made(transport)
+        credentials: Any = self.parameters.credentials
+        if not ICredentials.providedBy(credentials):
+            self._asking = Deferred.fromCoroutine(ask(credentials))
+            self._asking.addCallbacks(self._core.begin, self._refuse)
+
+    def _refuse(self, failure: Failure) -> None:
+        """There are no credentials."""
+        if self._core.in_handshake:
+            assert isinstance(failure.value, AuthenticationError)
+            self._core.abort(failure.value)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the broker."""
@@ -199,7 +225,22 @@ class AMQPProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
-        self._core.connection_lost(reason.value)
+        error: Any = reason.value
+        if ISSLTransport.providedBy(self.transport):
+            from txpika import secure  # loaded only where TLS is used
+
+            error = secure.explained(error)
+        self._core.connection_lost(error)
+
+    # For L{txpika.endpoint}: an attempt to connect, which a factory around ours need not hear of
+
+    def limit_handshake(self, timeout: float) -> None:
+        """Give up when it is not open in C{timeout} seconds."""
+        self._core.limit_handshake(timeout)
+
+    def attempt_failed(self, reason: Failure) -> None:
+        """As L{connectionLost}, for a connection that never was open."""
+        self.connectionLost(reason)
 
     # What the engine tells
 
@@ -229,6 +270,8 @@ class AMQPProtocol(Protocol):
     def ended(self, reason: CloseReason) -> None:
         """Everything on the connection has ended and the transport is closed."""
         self._ended = True
+        if self._asking is not None:
+            self._asking.cancel()
         opens, self._opens = self._opens, []
         for waiter in opens:
             waiter.errback(reason.with_outcome("closed"))
@@ -251,7 +294,10 @@ class AMQPFactory(Factory):
         @param clock: An C{IReactorTime}; by default the reactor.
         @raise ValueError: when the URI is none.
         """
-        self.parameters = parameters_of(parameters)
+        try:
+            self.parameters = parameters_of(parameters)
+        finally:
+            del parameters
         self._clock = clock
 
     def buildProtocol(self, addr: IAddress | None) -> AMQPProtocol:
