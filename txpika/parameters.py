@@ -201,11 +201,12 @@ class ConnectionParameters:
             hosts = [host_name("host", "localhost" if host is None else host)]
         self.hosts = _hosts(hosts, port)
         self.virtual_host = text("virtual_host", virtual_host)
-        self.credentials = PlainCredentials("guest", "guest") if credentials is None else credentials
         asked = callable(credentials) and not isinstance(credentials, type)
-        if not asked and not ICredentials.providedBy(self.credentials):
+        if not asked and credentials is not None and not ICredentials.providedBy(credentials):
             kind = type(credentials).__name__
+            del credentials  # it may be a password, and tracebacks may show what is in a name
             raise TypeError(f"credentials must provide ICredentials or be a function that gives such, not {kind}")
+        self.credentials: Any = PlainCredentials("guest", "guest") if credentials is None else credentials
         self.channel_max = integer("channel_max", channel_max, 0, 65535)
         self.frame_max = integer("frame_max", frame_max, MIN_FRAME_MAX, MAX_FRAME_MAX)
         if frame_max < RECOMMENDED_MIN_FRAME_MAX:

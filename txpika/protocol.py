@@ -146,10 +146,10 @@ class AMQPProtocol(Protocol):
         @param reason: For the broker's log.
         @return: Fires with C{Connection.UpdateSecretOk}.
         """
-        if timeout is not None:
-            seconds("timeout", timeout)
         method = Methods.UpdateSecret(new_secret.encode() if isinstance(new_secret, str) else new_secret, reason)
         del new_secret  # tracebacks may show what is in a name
+        if timeout is not None:
+            seconds("timeout", timeout)
         try:
             updated: Deferred[Methods.UpdateSecretOk] = self._core.update_secret(method, Deferred, timeout)
         except WrongThread:
@@ -201,16 +201,17 @@ class AMQPProtocol(Protocol):
     def connectionMade(self) -> None:
         """The transport is there: begin the handshake, when the credentials are known."""
         transport: Any = self.transport
-        if self.parameters.tls is not None and not ISSLTransport.providedBy(transport):
-            refusal = TLSError(
-                "the parameters say amqps://, and the endpoint makes a connection without TLS: nothing sent"
-            )
+        if ISSLTransport.providedBy(transport):
+            from txpika import secure  # loaded only where TLS is used
+
+            transport = secure.transport_of(transport)
+        elif self.parameters.tls is not None:
+            refusal = TLSError("the parameters want TLS, and the endpoint makes connections without: nothing was sent")
             self._core.connection_made(transport, refusal)
             return
         self._core.connection_made(transport)
-        credentials: Any = self.parameters.credentials
-        if not ICredentials.providedBy(credentials):
-            self._asking = Deferred.fromCoroutine(ask(credentials))
+        if not ICredentials.providedBy(self.parameters.credentials):
+            self._asking = Deferred.fromCoroutine(ask(self.parameters.credentials))
             self._asking.addCallbacks(self._core.begin, self._refuse)
 
     def _refuse(self, failure: Failure) -> None:
@@ -227,7 +228,7 @@ class AMQPProtocol(Protocol):
         """The transport is gone."""
         error: Any = reason.value
         if ISSLTransport.providedBy(self.transport):
-            from txpika import secure  # loaded only where TLS is used
+            from txpika import secure
 
             error = secure.explained(error)
         self._core.connection_lost(error)

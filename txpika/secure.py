@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import idna
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -21,13 +21,12 @@ from service_identity import VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, platformTrust, trustRootFromCertificates
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from txpika.exceptions import TLSError, TLSVerifyError
+from txpika.interfaces import ITransport
 from txpika.tls import TLSOptions
-
-if TYPE_CHECKING:
-    from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 #: What OpenSSL's results of verifying mean (openssl-verification-options(1), x509_vfy.h), the common ones.
 _PROBLEMS = {
@@ -114,6 +113,32 @@ class ConnectionCreator:
                 self.problem += f": {error}"
             return False
         return True
+
+
+@implementer(ITransport)
+class SecureTransport:
+    """
+    A TLS connection as the engine's transport.
+
+    Twisted's TLS does not close as long as a producer is registered with it. Whoever closes a connection that is not
+    his, as C{ClientService} does when it is stopped, would wait for ever; with TCP he does not. So the producer is
+    registered below TLS, where the bytes pile up.
+    """
+
+    def __init__(self, transport: TLSMemoryBIOProtocol) -> None:
+        self.write = transport.write
+        self.loseConnection = transport.loseConnection
+        self.abortConnection = transport.abortConnection
+        below: Any = transport.transport
+        self.pauseProducing = below.pauseProducing
+        self.resumeProducing = below.resumeProducing
+        self.registerProducer = below.registerProducer
+        self.unregisterProducer = below.unregisterProducer
+
+
+def transport_of(transport: Any) -> Any:
+    """@return: C{transport}, as the engine is to see it."""
+    return SecureTransport(transport) if isinstance(transport, TLSMemoryBIOProtocol) else transport
 
 
 def _context(options: TLSOptions) -> SSL.Context:

@@ -6,8 +6,10 @@ Owns an authority made for the occasion, with trustme, and the listener that the
 
 from __future__ import annotations
 
+import datetime
 import os
 import socket
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,6 @@ from typing import Any
 import trustme
 
 from txpika.test import broker
-
-#: The user that RabbitMQ knows the client certificates of the tests by.
-CLIENT = "txpika-client"
 
 
 class Authority:
@@ -48,16 +47,22 @@ class Authority:
 @dataclass
 class SecureBroker:
     """
-    RabbitMQ with TLS.
+    RabbitMQ with TLS, on 127.0.0.1.
 
     @ivar authority: Which vouches for it.
-    @ivar port: Its port on 127.0.0.1, for a certificate of C{localhost}, C{127.0.0.1} and C{::1}.
-    @ivar strict_port: One more, which wants a client certificate.
+    @ivar client: The user of client certificates of that common name.
+    @ivar port: Where its certificate is for C{localhost}, C{127.0.0.1} and C{::1}.
+    @ivar strict_port: The same, where it wants a client certificate.
+    @ivar expired_port: Where its certificate is out of date.
+    @ivar other_port: Where its certificate is for another host.
     """
 
     authority: Authority
+    client: str
     port: int
     strict_port: int
+    expired_port: int
+    other_port: int
 
 
 _started: list[SecureBroker] = []
@@ -71,7 +76,7 @@ def _free_port() -> int:
 
 def secure_broker(folder: str) -> SecureBroker:
     """
-    The private node with TLS, and with the mechanism EXTERNAL for the user L{CLIENT}. Started once in a test run; it
+    The private node with TLS, and with the mechanism EXTERNAL for one user. Started once in a test run; it
     goes with the node.
 
     @param folder: Where its certificates may go.
@@ -79,26 +84,34 @@ def secure_broker(folder: str) -> SecureBroker:
     """
     if not _started:
         broker.require_broker()
-        authority = Authority(folder)
-        pem = authority.issue("localhost", "127.0.0.1", "::1")
-        ports = [_free_port(), _free_port()]
-        files = f'{{cacertfile, "{authority.cafile}"}}, {{certfile, "{pem}"}}, {{keyfile, "{pem}"}}'
-        listeners = [
-            f'ok = rabbit_networking:start_ssl_listener({{"127.0.0.1", {port}}},'
-            f" [{files}, {{verify, verify_peer}}, {{fail_if_no_peer_cert, {strict}}}], 2)"
-            for port, strict in zip(ports, ("false", "true"), strict=True)
-        ]
-        plugins = Path(os.environ["TXPIKA_TEST_BASE"]) / "enabled_plugins"
-        plugins.write_text("[rabbitmq_auth_mechanism_ssl].\n")
-        steps = (
-            "{ok, _} = application:ensure_all_started(ssl)",
-            *listeners,
-            f'rabbit_plugins:ensure("{plugins}")',
-            "ok = application:set_env(rabbit, auth_mechanisms, ['PLAIN', 'AMQPLAIN', 'EXTERNAL'])",
-            "ok = application:set_env(rabbit, ssl_cert_login_from, common_name)",
-        )
-        broker.ctl("eval", f"{', '.join(steps)}.")
-        broker.ctl("add_user", CLIENT, "unused")
-        broker.ctl("set_permissions", CLIENT, ".*", ".*", ".*")
-        _started.append(SecureBroker(authority, *ports))
+        _started.append(_start(Authority(folder)))
     return _started[0]
+
+
+def _start(authority: Authority) -> SecureBroker:
+    names = ("localhost", "127.0.0.1", "::1")
+    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    good = authority.issue(*names)
+    pems = (good, good, authority.issue(*names, not_after=yesterday), authority.issue("example.org"))
+    ports = [_free_port() for _ in pems]
+    listeners = [
+        f'ok = rabbit_networking:start_ssl_listener({{"127.0.0.1", {port}}}, [{{cacertfile, "{authority.cafile}"}},'
+        f' {{certfile, "{pem}"}}, {{keyfile, "{pem}"}}, {{verify, verify_peer}}, {{fail_if_no_peer_cert, {must}}}], 2)'
+        for port, pem, must in zip(ports, pems, ("false", "true", "false", "false"), strict=True)
+    ]
+    plugins = Path(os.environ["TXPIKA_TEST_BASE"]) / "enabled_plugins"
+    plugins.write_text("[rabbitmq_auth_mechanism_ssl].\n")
+    steps = (
+        "{ok, _} = application:ensure_all_started(ssl)",
+        *listeners,
+        f'rabbit_plugins:ensure("{plugins}")',
+        "ok = application:set_env(rabbit, auth_mechanisms, ['PLAIN', 'AMQPLAIN', 'EXTERNAL'])",
+        "ok = application:set_env(rabbit, ssl_cert_login_from, common_name)",
+        # EXTERNAL looks here for whether client certificates are verified at all.
+        "ok = application:set_env(rabbit, ssl_options, [{verify, verify_peer}, {fail_if_no_peer_cert, false}])",
+    )
+    broker.ctl("eval", f"{', '.join(steps)}.")
+    client = f"client-{uuid.uuid4().hex[:12]}"
+    broker.ctl("add_user", client, "unused")
+    broker.ctl("set_permissions", client, ".*", ".*", ".*")
+    return SecureBroker(authority, client, *ports)

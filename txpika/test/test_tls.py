@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
+from twisted.application.internet import ClientService
 from twisted.internet import reactor
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.ssl import Certificate, CertificateOptions, ContextFactory, PrivateCertificate
@@ -400,6 +401,36 @@ class OtherPeerTests(TLSTests):
             connection = await txpika.connect(self.parameters(port))
             getattr(brokers.made.transport.transport, ending)()
             self.assertIsInstance(await connection.closed, ConnectionLost)
+
+    async def test_a_service_can_be_stopped(self) -> None:
+        """C{ClientService} closes a transport that is not its own."""
+        brokers = MiniBrokers()
+        parameters = self.parameters(self.listen(brokers, self.options(self.authority.issue("localhost"))))
+        service = ClientService(txpika.BrokerEndpoint(parameters), txpika.AMQPFactory(parameters))
+        service.startService()
+        connection: Any = await service.whenConnected()
+        gone = brokers.gone
+        await deferLater(reactor, 0)
+        await service.stopService()
+        self.assertIsInstance(await connection.closed, ConnectionLost)
+        await gone
+
+    async def test_publishing_waits_for_the_network(self) -> None:
+        """The transport's call for less is heard through TLS."""
+        brokers = MiniBrokers()
+        port = self.listen(brokers, self.options(self.authority.issue("localhost")))
+        connection = await txpika.connect(self.parameters(port))
+        brokers.made.transport.pauseProducing()
+        gate = connection._core.gate
+        written = 0
+        while gate.open and written < 100:
+            assert connection.transport is not None
+            connection.transport.write(b"\0" * 2**20)
+            written += 1
+            await deferLater(reactor, 0.01)
+        self.assertLess(written, 100)
+        connection.abort()
+        await connection.closed
 
     async def test_a_unix_socket(self) -> None:
         """TLS through an endpoint of the program: the certificate is for the host of the parameters."""
