@@ -10,7 +10,6 @@ from typing import Any
 
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.task import react
 
 import txpika
@@ -41,8 +40,8 @@ async def prepare(connection: Any, queue: str) -> None:
 async def main(reactor: object, queue: str = "greetings") -> None:
     parameters = txpika.parse_uri(os.environ.get("TXPIKA_URI", "amqp://localhost"))
     service = ClientService(
-        clientFromString(reactor, f"tcp:host={parameters.host}:port={parameters.port}"),
-        txpika.AMQPFactory(parameters),
+        txpika.BrokerEndpoint(parameters, reactor),
+        txpika.AMQPFactory(parameters, reactor),
         prepareConnection=lambda connection: Deferred.fromCoroutine(prepare(connection, queue)),
     )
     service.startService()

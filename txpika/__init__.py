@@ -14,24 +14,29 @@ TYPE_CHECKING = False  # type checkers take it for true by its name; importing i
 if TYPE_CHECKING:
     from txpika.channel import Channel
     from txpika.consumer import Consumer
-    from txpika.credentials import PlainCredentials
-    from txpika.endpoint import connect
+    from txpika.credentials import AMQPlainCredentials, ExternalCredentials, PlainCredentials
+    from txpika.endpoint import BrokerEndpoint, connect
     from txpika.message import Delivery, ReturnedMessage
     from txpika.parameters import ConnectionParameters
     from txpika.protocol import AMQPFactory, AMQPProtocol
     from txpika.spec import BasicProperties
+    from txpika.tls import TLSOptions
     from txpika.uri import parse_uri
 
 _HOMES = {
     "AMQPFactory": "txpika.protocol",
     "AMQPProtocol": "txpika.protocol",
+    "AMQPlainCredentials": "txpika.credentials",
     "BasicProperties": "txpika.spec",
+    "BrokerEndpoint": "txpika.endpoint",
     "Channel": "txpika.channel",
     "ConnectionParameters": "txpika.parameters",
     "Consumer": "txpika.consumer",
     "Delivery": "txpika.message",
+    "ExternalCredentials": "txpika.credentials",
     "PlainCredentials": "txpika.credentials",
     "ReturnedMessage": "txpika.message",
+    "TLSOptions": "txpika.tls",
     "connect": "txpika.endpoint",
     "parse_uri": "txpika.uri",
 }
@@ -39,13 +44,17 @@ _HOMES = {
 __all__ = [
     "AMQPFactory",
     "AMQPProtocol",
+    "AMQPlainCredentials",
     "BasicProperties",
+    "BrokerEndpoint",
     "Channel",
     "ConnectionParameters",
     "Consumer",
     "Delivery",
+    "ExternalCredentials",
     "PlainCredentials",
     "ReturnedMessage",
+    "TLSOptions",
     "__version__",
     "connect",
     "parse_uri",

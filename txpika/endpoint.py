@@ -1,54 +1,277 @@
-# -*- test-case-name: txpika.test.test_live -*-
+# -*- test-case-name: txpika.test.test_endpoint -*-
 """
-Connect by one call.
+From parameters to an open connection: hosts in turn, TCP, TLS and AMQP's handshake, all within one deadline a host.
 
-Owns the way from a URI to an open connection. Programs with an endpoint of their own use
-L{txpika.protocol.AMQPFactory} instead.
+Owns the order of the hosts, the deadline, and what is told when none lets us in. Programs with an endpoint of their own
+may give it to L{connect}, or use L{txpika.protocol.AMQPFactory} with it.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import TimeoutError
+from twisted.internet.interfaces import IAddress, IHandshakeListener, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from txpika.exceptions import ConnectFailed
-from txpika.parameters import ConnectionParameters
+from txpika.exceptions import (
+    AMQPConnectionError,
+    AuthenticationError,
+    ConnectFailed,
+    TLSError,
+)
+from txpika.parameters import ConnectionParameters, address
 from txpika.protocol import AMQPFactory, AMQPProtocol, parameters_of
 
 
-def connect(url_or_parameters: str | ConnectionParameters | None = None, reactor: Any = None) -> Deferred[AMQPProtocol]:
+def connect(
+    url_or_parameters: str | ConnectionParameters | None = None, reactor: Any = None, *, endpoint: Any = None
+) -> Deferred[AMQPProtocol]:
     """
     Connect to a broker.
 
     @param url_or_parameters: An AMQP URI (see L{txpika.parse_uri}), or L{ConnectionParameters}; by default RabbitMQ's
         guest on this machine.
     @param reactor: An C{IReactorTCP} and C{IReactorTime}; by default the global one.
+    @param endpoint: See L{BrokerEndpoint}.
     @return: Fires with an L{AMQPProtocol} after C{connection.open-ok}. Fails with
         L{txpika.exceptions.ConnectFailed} when there is nobody to talk to, else with a
         L{txpika.exceptions.HandshakeError}: L{txpika.exceptions.AuthenticationError},
-        L{txpika.exceptions.IncompatibleProtocolError}, L{txpika.exceptions.HandshakeTimeout}. Cancelling it drops the
-        connection.
+        L{txpika.exceptions.TLSVerifyError}, L{txpika.exceptions.TLSError},
+        L{txpika.exceptions.IncompatibleProtocolError}, L{txpika.exceptions.HandshakeTimeout}. When several hosts were
+        tried, with an C{AuthenticationError}, or a C{ConnectFailed} that has the others as its C{errors}. Cancelling it
+        drops the connection.
     @raise ValueError: when the URI is none.
     @raise TypeError: when it is something else.
     """
-    parameters = parameters_of(url_or_parameters)
-    if reactor is None:
-        from twisted.internet import reactor
-    return ensureDeferred(_connect(parameters, reactor))
+    try:
+        broker = BrokerEndpoint(url_or_parameters, reactor, endpoint=endpoint)
+    finally:
+        del url_or_parameters  # tracebacks may show what is in a name, and this may have a password in it
+    return broker.connect(AMQPFactory(broker.parameters, broker.reactor))
 
 
-async def _connect(parameters: ConnectionParameters, reactor: Any) -> AMQPProtocol:
-    endpoint = HostnameEndpoint(reactor, parameters.host, parameters.port, timeout=parameters.connection_timeout)
+@implementer(IStreamClientEndpoint)
+class BrokerEndpoint:
+    """
+    Where the broker of some parameters is, for a C{ClientService} and the like.
+
+    Unlike other endpoints it has connected when the AMQP connection is open, and not before: a broker that refuses us
+    is a failed attempt, and the next one comes after the service's back-off.
+
+    @ivar parameters: What it was made with.
+    @ivar reactor: What it runs on.
+    """
+
+    def __init__(
+        self,
+        url_or_parameters: str | ConnectionParameters | None = None,
+        reactor: Any = None,
+        *,
+        endpoint: Any = None,
+        shuffle: Callable[[list[tuple[str, int]]], None] = random.shuffle,
+    ) -> None:
+        """
+        @param url_or_parameters: An AMQP URI or L{ConnectionParameters}.
+        @param reactor: An C{IReactorTCP} and C{IReactorTime}; by default the global one.
+        @param endpoint: An C{IStreamClientEndpoint} that leads to the broker, instead of TCP to the host: a unix socket
+            or a proxy. TLS, if the parameters want it, goes through it, and the certificate must be for their host.
+        @param shuffle: Puts the list of hosts into the order of an attempt, in place.
+        @raise ValueError: when the URI is none, or there are several hosts and an endpoint.
+        @raise TypeError: when an argument is of a wrong type.
+        """
+        try:
+            self.parameters = parameters_of(url_or_parameters)
+        finally:
+            del url_or_parameters
+        if endpoint is not None and not IStreamClientEndpoint.providedBy(endpoint):
+            raise TypeError(f"endpoint must provide IStreamClientEndpoint, {type(endpoint).__name__} does not")
+        if endpoint is not None and len(self.parameters.hosts) > 1:
+            raise ValueError("an endpoint leads to one broker, the parameters name several hosts")
+        if reactor is None:
+            from twisted.internet import reactor
+        self.reactor: Any = reactor
+        self._endpoint = endpoint
+        self._shuffle = shuffle
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        """
+        @param protocolFactory: An L{AMQPFactory}, or a factory around one, such as C{ClientService} makes.
+        @return: Fires with what it built, an open L{AMQPProtocol} or what is around one. Fails as L{connect} does.
+        """
+        return ensureDeferred(self._each_host(protocolFactory))
+
+    async def _each_host(self, factory: Any) -> Any:
+        hosts = list(self.parameters.hosts)
+        self._shuffle(hosts)
+        errors: list[AMQPConnectionError] = []
+        for host in hosts:
+            try:
+                return await self._open(factory, *host)
+            except AuthenticationError:
+                # The brokers of one cluster know the same users: another one would refuse us as well.
+                raise
+            except AMQPConnectionError as error:
+                if len(hosts) == 1 or error.initiator == "local":
+                    raise
+                errors.append(error)
+        told = "; ".join(f"{address(*host)}: {error}" for host, error in zip(hosts, errors, strict=True))
+        failed = ConnectFailed(f"none of {len(hosts)} hosts lets us in: {told}", initiator="network")
+        failed.errors = tuple(errors)
+        raise failed
+
+    async def _open(self, factory: Any, host: str, port: int) -> Any:
+        """Connect to one host, and log in."""
+        deadline = self.reactor.seconds() + self.parameters.connection_timeout
+        attempt = await self._dial(_AttemptFactory(factory), host, port)
+        protocol = attempt.protocol
+        protocol.limit_handshake(deadline - self.reactor.seconds())
+        try:
+            await protocol.when_open()
+        except BaseException:
+            protocol.abort()
+            raise
+        attempt.opened = True
+        return protocol
+
+    async def _dial(self, factory: _AttemptFactory, host: str, port: int) -> _Attempt:
+        """
+        @raise ConnectFailed: when there is no connection.
+        @raise TLSError: when this program lacks what TLS needs.
+        """
+        timeout = self.parameters.connection_timeout
+        where = address(host, port) if self._endpoint is None else f"the broker by {type(self._endpoint).__name__}"
+        endpoint = self._endpoint or HostnameEndpoint(self.reactor, host, port, timeout=timeout)
+        through: Any = factory
+        if self.parameters.tls is not None:
+            factory.creator = _secure().ConnectionCreator(self.parameters.tls, host)
+            from twisted.protocols.tls import TLSMemoryBIOFactory
+
+            through = TLSMemoryBIOFactory(factory.creator, True, factory, clock=self.reactor)
+
+        def expired(_result: object, _timeout: float) -> Failure:
+            error = ConnectFailed(f"cannot connect to {where} within {timeout:g} seconds", initiator="network")
+            error.__cause__ = TimeoutError()
+            return Failure(error)
+
+        try:
+            connected = await _impatient(endpoint.connect(through)).addTimeout(timeout, self.reactor, expired)
+        except (CancelledError, ConnectFailed):
+            raise
+        except Exception as error:
+            raise ConnectFailed(f"cannot connect to {where}: {error}", initiator="network") from error
+        attempt = connected if self.parameters.tls is None else connected.wrappedProtocol
+        assert isinstance(attempt, _Attempt)
+        return attempt
+
+    def __repr__(self) -> str:
+        return f"<BrokerEndpoint {self.parameters!r}>"
+
+
+def _impatient(connecting: Deferred[Any]) -> Deferred[Any]:
+    """
+    @param connecting: What an endpoint returned.
+    @return: The same, but cancelling it ends it with C{CancelledError} at once, whatever the endpoint makes of that. A
+        connection that comes all the same is dropped.
+    """
+
+    cancelled = False
+
+    def cancel(_result: object) -> None:
+        nonlocal cancelled
+        cancelled = True
+        connecting.cancel()
+
+    def pass_on(result: Any) -> None:
+        if not cancelled:
+            patient.callback(result)
+        elif not isinstance(result, Failure):
+            result.transport.abortConnection()
+
+    patient: Deferred[Any] = Deferred(cancel)
+    connecting.addBoth(pass_on)
+    return patient
+
+
+def _secure() -> ModuleType:
+    """
+    @return: L{txpika.secure}, which only those load who use TLS.
+    @raise TLSError: when what it needs is not installed.
+    """
     try:
-        protocol = await endpoint.connect(AMQPFactory(parameters, reactor))
-    except (ConnectError, DNSLookupError) as error:
-        raise ConnectFailed(f"cannot connect to {parameters.host}:{parameters.port}: {error}") from error
-    assert isinstance(protocol, AMQPProtocol)
-    try:
-        return await protocol.when_open()
-    except BaseException:
-        protocol.abort()
-        raise
+        from txpika import secure
+    except ImportError as error:
+        raise TLSError(f"TLS needs {error.name or 'pyOpenSSL'}, which is missing: pip install 'txpika[tls]'") from error
+    return secure
+
+
+@implementer(IHandshakeListener)
+class _Attempt(Protocol):
+    """
+    Between the transport and a protocol that is not open yet.
+
+    A factory around ours may tell its owner of each connection that is lost. C{ClientService} does, and knows no loss
+    of one that it has not got: so losses go past it to the protocol, until the connection is open.
+
+    @ivar protocol: What the program's factory built.
+    @ivar opened: It has got it.
+    """
+
+    def __init__(self, protocol: Any, creator: Any) -> None:
+        self.protocol = protocol
+        self.opened = False
+        self._creator = creator
+        self._secured = False
+
+    def connectionMade(self) -> None:
+        """From now on bytes go straight to the protocol."""
+        self.dataReceived = self.protocol.dataReceived  # type: ignore[method-assign]
+        self.protocol.makeConnection(self.transport)
+
+    def handshakeCompleted(self) -> None:
+        """That of TLS."""
+        self._secured = True
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell the protocol, in the terms of TLS where it was about that."""
+        if self.opened:
+            self.protocol.connectionLost(reason)
+            return
+        if self._creator is not None:
+            error = _secure().explained(reason.value, self._creator.problem, not self._secured)
+            reason = reason if error is reason.value else Failure(error)
+        self.protocol.attempt_failed(reason)
+
+
+class _AttemptFactory(Factory):
+    """
+    Makes them.
+
+    @ivar creator: The TLS side of the connection, when there is one.
+    """
+
+    noisy = False
+
+    def __init__(self, factory: Any) -> None:
+        self._factory = factory
+        self.creator: Any = None
+
+    def doStart(self) -> None:
+        """Pass it on."""
+        self._factory.doStart()
+
+    def doStop(self) -> None:
+        """Pass it on."""
+        self._factory.doStop()
+
+    def buildProtocol(self, addr: IAddress | None) -> _Attempt | None:
+        """@return: A new attempt, of a new protocol of the program's factory; C{None} when it makes none."""
+        protocol = self._factory.buildProtocol(addr)
+        return None if protocol is None else _Attempt(protocol, self.creator)

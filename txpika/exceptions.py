@@ -82,7 +82,13 @@ class AMQPConnectionError(CloseReason):
 
 
 class ConnectFailed(AMQPConnectionError):
-    """No transport could be made: unknown name, nobody listens, nobody answers. C{__cause__} is Twisted's error."""
+    """
+    No transport could be made: unknown name, nobody listens, nobody answers. C{__cause__} is Twisted's error.
+
+    @ivar errors: Where several hosts were tried: why it came to nothing with each, in the order they were tried.
+    """
+
+    errors: tuple[CloseReason, ...] = ()
 
 
 class ConnectionClosed(AMQPConnectionError):
@@ -130,8 +136,22 @@ class ProtocolVersionMismatch(IncompatibleProtocolError):
     offered: tuple[int, ...] = ()
 
 
+class TLSError(HandshakeError):
+    """
+    There is no TLS with the peer: it speaks none, speaks none that is safe, hung up on it, or refused this program's
+    certificate; or this program lacks what TLS needs (C{initiator} is C{"local"} then). Nothing of AMQP was sent.
+    """
+
+
+class TLSVerifyError(TLSError):
+    """The peer's certificate was not accepted: it is for another host, is out of date, or nobody trusted vouches."""
+
+
 class AuthenticationError(HandshakeError):
-    """The broker refused the credentials, or offers no mechanism they can answer."""
+    """
+    The broker refused the credentials, or offers no mechanism they can answer; or the program had none when it was
+    asked (C{initiator} is C{"local"} then).
+    """
 
 
 class ProtocolError(AMQPConnectionError):

@@ -8,14 +8,16 @@ Owns the defaults, the limits and their checks. A wrong value is refused here, b
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from ipaddress import ip_address
 from math import isfinite
 from typing import Any
 
-from txpika.credentials import PlainCredentials
+from txpika.credentials import ExternalCredentials, PlainCredentials
 from txpika.interfaces import ICredentials
-from txpika.spec import PORT, encode_table
+from txpika.spec import PORT, PORT_TLS, encode_table
+from txpika.tls import TLSOptions
 
 #: Smallest frame_max AMQP 0-9-1 allows, in bytes (frame-min-size). RabbitMQ before 4.1 takes it.
 MIN_FRAME_MAX = 4096
@@ -29,7 +31,7 @@ MAX_FRAME_MAX = 2**31 - 1
 DEFAULT_HEARTBEAT = 60
 #: Below this many seconds a heartbeat timeout gives false alarms (the same page).
 LEAST_SANE_HEARTBEAT = 5
-#: From the first SYN to C{connection.open-ok}, in seconds. RabbitMQ itself allows 10 for the handshake.
+#: From looking up a host's name to C{connection.open-ok}, in seconds. RabbitMQ itself allows 5 for TLS and 10 for AMQP.
 DEFAULT_CONNECTION_TIMEOUT = 15.0
 #: How long an orderly close may take before the transport is aborted, in seconds.
 DEFAULT_CLOSE_TIMEOUT = 10.0
@@ -99,23 +101,69 @@ def cut_text(name: str, value: object) -> str:
     return text(name, value)
 
 
+def host_name(name: str, value: object) -> str:
+    """
+    @return: C{value}, when it can be a host: not empty, without brackets, and without a port.
+    @raise TypeError: when it is no str.
+    @raise ValueError: when it cannot.
+    """
+    host = text(name, value)
+    if not host:
+        raise ValueError(f"{name} is empty")
+    if ":" in host or "[" in host:
+        try:
+            ip_address(host)
+        except ValueError:
+            raise ValueError(f"{name} holds a ':' or '[' and is no IPv6 address: the port is said by itself") from None
+    return host
+
+
+def address(host: str, port: int) -> str:
+    """@return: Both, as people write them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _hosts(hosts: object, port: int) -> tuple[tuple[str, int], ...]:
+    """
+    @param hosts: What a program gave as a list of hosts.
+    @param port: The port of those without one.
+    """
+    if isinstance(hosts, str | bytes | Mapping) or not isinstance(hosts, Iterable):
+        raise TypeError(f"hosts must be a list of hosts, not {type(hosts).__name__}")
+    pairs = []
+    for number, each in enumerate(hosts):
+        name = f"hosts[{number}]"
+        if isinstance(each, str):
+            each = (each, port)
+        if not isinstance(each, tuple | list) or len(each) != 2:
+            raise TypeError(f"{name} must be a host, or a host and a port, not {type(each).__name__}")
+        pairs.append((host_name(name, each[0]), integer(f"port of {name}", each[1], 1, 65535)))
+    if not pairs:
+        raise ValueError("hosts is empty")
+    return tuple(pairs)
+
+
 class ConnectionParameters:
     """
     Where to connect, as whom, and with which limits.
 
     All arguments are attributes of the same names.
+
+    @ivar hosts: All hosts, as pairs of name and port; C{host} and C{port} are the first.
     """
 
     def __init__(
         self,
-        host: str = "localhost",
-        port: int = PORT,
+        host: str | None = None,
+        port: int | None = None,
         virtual_host: str = "/",
         credentials: Any = None,
         channel_max: int = 0,
         frame_max: int = DEFAULT_FRAME_MAX,
         heartbeat: int = DEFAULT_HEARTBEAT,
         *,
+        hosts: Iterable[str | tuple[str, int]] | None = None,
+        tls: TLSOptions | None = None,
         connection_timeout: float = DEFAULT_CONNECTION_TIMEOUT,
         close_timeout: float = DEFAULT_CLOSE_TIMEOUT,
         connection_name: str = "",
@@ -127,19 +175,24 @@ class ConnectionParameters:
         blocked_timeout: float | None = None,
     ) -> None:
         """
-        @param host: Name or address of the broker.
-        @param port: Its TCP port, 1 to 65535.
+        @param host: Name or address of the broker, by default C{localhost}; an IPv6 address without brackets.
+        @param port: Its TCP port, 1 to 65535; by default 5672, with TLS 5671.
         @param virtual_host: Virtual host, at most 255 bytes of UTF-8. C{""} and C{"/"} are two different ones.
-        @param credentials: An L{ICredentials}; C{None} is the user C{guest}, whom RabbitMQ lets in from its own
-            machine only.
+        @param credentials: An L{ICredentials}, e.g. L{txpika.PlainCredentials}; or a function without arguments that
+            gives one, which is called at each attempt to connect. It may return a Deferred or be C{async}. C{None} is
+            the user C{guest}, whom RabbitMQ lets in from its own machine only.
         @param channel_max: Most channels this side wants, 1 to 65535; 0 takes as many as the broker allows.
         @param frame_max: Largest frame this side wants, in bytes, from 4096. RabbitMQ 4.1 and later refuse less than
             8192. The broker's limit holds where it is lower.
         @param heartbeat: Heartbeat timeout this side wants, in seconds, 0 to 65535. The lower one of both peers
             holds; if one of them says 0, the other's; 0 only if both do.
-        @param connection_timeout: Longest time from the first packet to an open connection, in seconds.
+        @param hosts: Several brokers of one cluster, instead of C{host}: names, or pairs of name and port. They are
+            tried in a new random order at each attempt to connect, until one lets us in.
+        @param tls: Speak TLS; C{None} for a connection that anybody on the way can read.
+        @param connection_timeout: Longest time for one host, in seconds: name look-up, TCP, TLS and AMQP's handshake
+            together.
         @param close_timeout: Longest time an orderly close may take, in seconds.
-        @param connection_name: Shown by the broker in its list of connections.
+        @param connection_name: Shown by the broker in its list of connections, at most 255 bytes of UTF-8.
         @param client_properties: More entries for, or other values in, the table the client introduces itself with.
         @param locale: Language of the broker's texts.
         @param confirm_window: Most messages of one channel that wait for their confirmation.
@@ -150,14 +203,23 @@ class ConnectionParameters:
         @raise ValueError: when a value is outside its limits.
         @raise TypeError: when a value is of a wrong type.
         """
-        self.host = text("host", host)
-        if not host:
-            raise ValueError("host is empty")
-        self.port = integer("port", port, 1, 65535)
+        if tls is not None and not isinstance(tls, TLSOptions):
+            raise TypeError(f"tls must be TLSOptions or None, not {type(tls).__name__}")
+        self.tls = tls
+        default = PORT if tls is None else PORT_TLS
+        port = default if port is None else integer("port", port, 1, 65535)
+        if host is not None and hosts is not None:
+            raise ValueError("host and hosts are both given: give one of them")
+        if hosts is None:
+            hosts = [host_name("host", "localhost" if host is None else host)]
+        self.hosts = _hosts(hosts, port)
         self.virtual_host = text("virtual_host", virtual_host)
-        self.credentials = PlainCredentials("guest", "guest") if credentials is None else credentials
-        if not ICredentials.providedBy(self.credentials):
-            raise TypeError(f"credentials must provide ICredentials, {type(credentials).__name__} does not")
+        asked = callable(credentials) and not isinstance(credentials, type)
+        if not asked and credentials is not None and not ICredentials.providedBy(credentials):
+            kind = type(credentials).__name__
+            del credentials  # it may be a password, and tracebacks may show what is in a name
+            raise TypeError(f"credentials must provide ICredentials or be a function that gives such, not {kind}")
+        self.credentials: Any = PlainCredentials("guest", "guest") if credentials is None else credentials
         self.channel_max = integer("channel_max", channel_max, 0, 65535)
         self.frame_max = integer("frame_max", frame_max, MIN_FRAME_MAX, MAX_FRAME_MAX)
         if frame_max < RECOMMENDED_MIN_FRAME_MAX:
@@ -173,9 +235,7 @@ class ConnectionParameters:
             )
         self.connection_timeout = seconds("connection_timeout", connection_timeout)
         self.close_timeout = seconds("close_timeout", close_timeout)
-        self.connection_name = connection_name
-        if not isinstance(connection_name, str):
-            raise TypeError(f"connection_name must be str, not {type(connection_name).__name__}")
+        self.connection_name = text("connection_name", connection_name)
         self.client_properties = dict(client_properties or {})
         if len(encode_table(self.client_properties, "client_properties")) > MIN_FRAME_MAX // 2:
             raise ValueError(f"client_properties are over {MIN_FRAME_MAX // 2} bytes when encoded")
@@ -185,8 +245,21 @@ class ConnectionParameters:
         self.blocked_timeout = None if blocked_timeout is None else seconds("blocked_timeout", blocked_timeout)
         self.max_body_size = integer("max_body_size", max_body_size, 0, 2**63)
 
+    @property
+    def host(self) -> str:
+        """The first host."""
+        return self.hosts[0][0]
+
+    @property
+    def port(self) -> int:
+        """The port of the first host."""
+        return self.hosts[0][1]
+
     def __repr__(self) -> str:
-        return (
-            f"<ConnectionParameters {self.host}:{self.port} virtual_host={self.virtual_host!r}"
-            f" credentials={self.credentials!r}>"
-        )
+        scheme = "amqp" if self.tls is None else "amqps"
+        addresses = ",".join(address(*each) for each in self.hosts)
+        ours = isinstance(self.credentials, PlainCredentials | ExternalCredentials)
+        # What others call themselves may have a secret in it.
+        credentials = repr(self.credentials) if ours else f"<{type(self.credentials).__name__}>"
+        where = f"{scheme}://{addresses} virtual_host={self.virtual_host!r}"
+        return f"<ConnectionParameters {where} credentials={credentials}>"

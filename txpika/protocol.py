@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,8 +19,10 @@ from twisted.python.failure import Failure
 from txpika import uri
 from txpika.channel import Channel
 from txpika.core.connection import Connection
-from txpika.exceptions import AMQPError, CallTimeout, CloseReason, WrongThread
+from txpika.exceptions import AMQPError, AuthenticationError, CallTimeout, CloseReason, TLSError, WrongThread
+from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters, seconds
+from txpika.provider import ask
 from txpika.spec import Connection as Methods
 
 _T = TypeVar("_T")
@@ -32,11 +34,14 @@ def parameters_of(url_or_parameters: str | ConnectionParameters | None) -> Conne
     @raise ValueError: when the URI is none.
     @raise TypeError: when it is something else.
     """
-    if url_or_parameters is None:
-        return ConnectionParameters()
-    if isinstance(url_or_parameters, ConnectionParameters):
-        return url_or_parameters
-    return uri.parse_uri(url_or_parameters)
+    try:
+        if url_or_parameters is None:
+            return ConnectionParameters()
+        if isinstance(url_or_parameters, ConnectionParameters):
+            return url_or_parameters
+        return uri.parse_uri(url_or_parameters)
+    finally:
+        del url_or_parameters  # tracebacks may show what is in a name, and this may have a password in it
 
 
 class AMQPProtocol(Protocol):
@@ -56,7 +61,10 @@ class AMQPProtocol(Protocol):
         @param parameters: An AMQP URI or L{ConnectionParameters}. Host and port in them are the endpoint's business.
         @param clock: An C{IReactorTime}; by default the reactor.
         """
-        self.parameters = parameters_of(parameters)
+        try:
+            self.parameters = parameters_of(parameters)
+        finally:
+            del parameters
         if clock is None:
             from twisted.internet import reactor as clock
         self._clock: Any = clock
@@ -64,6 +72,7 @@ class AMQPProtocol(Protocol):
         self._opens: list[Deferred[AMQPProtocol]] = []
         self._ends: list[Deferred[CloseReason]] = []
         self._ended = False
+        self._asking: Deferred[None] | None = None
         #: Called with the broker's reason when it stops taking messages for want of memory or disk.
         self.on_blocked: Callable[[str], None] | None = None
         #: Called when it takes them again.
@@ -96,6 +105,7 @@ class AMQPProtocol(Protocol):
         """
         @return: Fires with this protocol after C{connection.open-ok}; fails with what went wrong in the handshake.
         """
+        self._core.check_thread()
         if self._core.reason is not None:
             return fail(self._core.reason.with_outcome("closed"))
         if self._core.is_open:
@@ -137,11 +147,12 @@ class AMQPProtocol(Protocol):
         @param reason: For the broker's log.
         @return: Fires with C{Connection.UpdateSecretOk}.
         """
+        method = Methods.UpdateSecret(new_secret.encode() if isinstance(new_secret, str) else new_secret, reason)
+        del new_secret  # tracebacks may show what is in a name
         if timeout is not None:
             seconds("timeout", timeout)
-        secret = new_secret.encode() if isinstance(new_secret, str) else new_secret
         try:
-            updated: Deferred[Methods.UpdateSecretOk] = self._core.update_secret(secret, reason, Deferred, timeout)
+            updated: Deferred[Methods.UpdateSecretOk] = self._core.update_secret(method, Deferred, timeout)
         except WrongThread:
             raise
         except AMQPError as error:
@@ -191,9 +202,26 @@ class AMQPProtocol(Protocol):
     # IProtocol
 
     def connectionMade(self) -> None:
-        """The transport is there: begin the handshake."""
+        """The transport is there: begin the handshake, when the credentials are known."""
         transport: Any = self.transport
+        if ISSLTransport.providedBy(transport):
+            from txpika import secure  # loaded only where TLS is used
+
+            transport = secure.transport_of(transport)
+        elif self.parameters.tls is not None:
+            refusal = TLSError("the parameters want TLS, and the endpoint makes connections without: nothing was sent")
+            self._core.connection_made(transport, refusal)
+            return
         self._core.connection_made(transport)
+        if not ICredentials.providedBy(self.parameters.credentials):
+            self._asking = Deferred.fromCoroutine(ask(self.parameters.credentials))
+            self._asking.addCallbacks(self._core.begin, self._refuse)
+
+    def _refuse(self, failure: Failure) -> None:
+        """There are no credentials."""
+        if self._core.in_handshake:
+            assert isinstance(failure.value, AuthenticationError)
+            self._core.abort(failure.value)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the broker."""
@@ -201,7 +229,22 @@ class AMQPProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
-        self._core.connection_lost(reason.value)
+        error: Any = reason.value
+        if ISSLTransport.providedBy(self.transport):
+            from txpika import secure
+
+            error = secure.explained(error)
+        self._core.connection_lost(error)
+
+    # For L{txpika.endpoint}: an attempt to connect, which a factory around ours need not hear of
+
+    def limit_handshake(self, timeout: float) -> None:
+        """Give up when it is not open in C{timeout} seconds."""
+        self._core.limit_handshake(timeout)
+
+    def attempt_failed(self, reason: Failure) -> None:
+        """As L{connectionLost}, for a connection that never was open."""
+        self.connectionLost(reason)
 
     # What the engine tells
 
@@ -231,6 +274,8 @@ class AMQPProtocol(Protocol):
     def ended(self, reason: CloseReason) -> None:
         """Everything on the connection has ended and the transport is closed."""
         self._ended = True
+        if self._asking is not None:
+            self._asking.cancel()
         opens, self._opens = self._opens, []
         for waiter in opens:
             waiter.errback(reason.with_outcome("closed"))
@@ -253,7 +298,10 @@ class AMQPFactory(Factory):
         @param clock: An C{IReactorTime}; by default the reactor.
         @raise ValueError: when the URI is none.
         """
-        self.parameters = parameters_of(parameters)
+        try:
+            self.parameters = parameters_of(parameters)
+        finally:
+            del parameters
         self._clock = clock
 
     def buildProtocol(self, addr: IAddress | None) -> AMQPProtocol:

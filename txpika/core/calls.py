@@ -9,10 +9,11 @@ that the channel stays in step.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from txpika.exceptions import CallTimeout, PublishBlocked
+from txpika.exceptions import CallTimeout, CloseReason, PublishBlocked
 from txpika.interfaces import Clock
 
 if TYPE_CHECKING:
@@ -114,6 +115,47 @@ class Call(Waiting):
         self.replies = replies
         self.finish = finish
         self.optional = optional
+
+
+class Unanswered:
+    """Calls that were written and are answered in their order, with nothing else in between: those of channel 0."""
+
+    __slots__ = ("_calls",)
+
+    def __init__(self) -> None:
+        self._calls: deque[Waiting] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def expect(self, completion: Callable[..., Any], clock: Clock, timeout: float | None, what: str) -> Any:
+        """
+        A call is being written.
+
+        @param completion: Makes where its result goes, of a canceller.
+        @param timeout: How long to wait, in seconds; C{None} for as long as it takes.
+        @param what: Its name in an error.
+        @return: What C{completion} made.
+        """
+        call = Waiting()
+        call.completion = result = completion(call.cancel)
+        if timeout is not None:
+            call.limit(clock, timeout, what)
+        call.written = True
+        self._calls.append(call)
+        return result
+
+    def answered(self, method: Any) -> bool:
+        """@return: Whether anything was waiting for an answer."""
+        if not self._calls:
+            return False
+        self._calls.popleft().callback(method)
+        return True
+
+    def lost(self, reason: CloseReason) -> None:
+        """There will be no answers."""
+        while self._calls:
+            self._calls.popleft().errback(reason.with_outcome("unknown"))
 
 
 class HeldPublish(Waiting):

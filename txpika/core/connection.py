@@ -8,7 +8,6 @@ breaks the protocol. Knows a transport and a clock; nothing of how either works,
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from threading import get_ident
 from typing import Any
@@ -16,12 +15,12 @@ from typing import Any
 from txpika.core.acks import Acks
 from txpika.core.backpressure import Backpressure
 from txpika.core.blocking import Blocking
-from txpika.core.calls import Call
+from txpika.core.calls import Unanswered
 from txpika.core.channel import Channel
 from txpika.core.content import Content
 from txpika.core.frames import FrameReceiver
 from txpika.core.gate import BLOCKED, TRANSPORT, Gate
-from txpika.core.handshake import Tuned, start_ok, tune
+from txpika.core.handshake import IN_HANDSHAKE, Tuned, closed, lost, secure_ok, start_ok, tune
 from txpika.core.heartbeat import Heartbeat
 from txpika.core.intake import Intake
 from txpika.core.listeners import ConnectionListener
@@ -29,9 +28,8 @@ from txpika.core.numbers import Numbers
 from txpika.core.outbound import frame
 from txpika.core.outbox import Outbox
 from txpika.core.states import (
-    AWAITING_OPEN_OK,
-    AWAITING_START,
-    AWAITING_TUNE,
+    AWAITING_CREDENTIALS,
+    BEGIN,
     CLOSE,
     CLOSED,
     CLOSING,
@@ -42,8 +40,6 @@ from txpika.core.states import (
 from txpika.core.timers import Timers
 from txpika.core.wire import Wire
 from txpika.exceptions import (
-    AMQPConnectionError,
-    AuthenticationError,
     CloseReason,
     ConnectionClosed,
     ConnectionLost,
@@ -60,7 +56,6 @@ from txpika.exceptions import (
 from txpika.interfaces import Clock, ICredentials, ITransport
 from txpika.parameters import MIN_FRAME_MAX, ConnectionParameters, cut_text, integer
 from txpika.spec import (
-    ACCESS_REFUSED,
     CHANNEL_ERROR,
     COMMAND_INVALID,
     FRAME_END,
@@ -77,13 +72,6 @@ DRAIN_SHARE = 0.8
 #: How long the transport may take to flush and close once the protocol is over, in seconds.
 FLUSH_TIMEOUT = 5.0
 
-#: What it means that the transport goes away in a state of the handshake. RabbitMQ before 3.3, and a client that does
-#: not announce C{authentication_failure_close}, learn of a refused login only this way.
-_LOST_IN_HANDSHAKE: dict[str, tuple[type[AMQPConnectionError], str]] = {
-    AWAITING_START: (HandshakeError, ", before the broker said anything: is it an AMQP port, and one without TLS?"),
-    AWAITING_TUNE: (AuthenticationError, ", while logging in: are user and password right?"),
-    AWAITING_OPEN_OK: (HandshakeError, ", while opening the virtual host"),
-}
 _HEARTBEAT_FRAME = bytes((FRAME_HEARTBEAT, 0, 0, 0, 0, 0, 0, FRAME_END))
 
 
@@ -114,15 +102,16 @@ class Connection:
         self.clock = clock
         self._listener = listener
         self._receiver = FrameReceiver(self, parameters.max_body_size)
-        self._start_ok = Methods.StartOk()
+        self._credentials: Any = None
+        self._mechanism = ""
         self._closing_with: CloseReason = ConnectionClosed("")
         self._heartbeat: Heartbeat | None = None
         self._timers = Timers(clock)
         self._numbers = Numbers(clock)
-        self._secret_updates: deque[Call] = deque()
+        self._secret_updates = Unanswered()
         self.wire = Wire()
         self.thread = get_ident()
-        self.state = AWAITING_START
+        self.state = AWAITING_CREDENTIALS
         self.reason: CloseReason | None = None
         self.tuned = Tuned(0, MIN_FRAME_MAX, 0)
         self.channels: dict[int, Channel] = {}
@@ -146,20 +135,43 @@ class Connection:
     @property
     def in_handshake(self) -> bool:
         """Whether it is not open yet, and may still be."""
-        return self.state in (AWAITING_START, AWAITING_TUNE, AWAITING_OPEN_OK)
+        return self.state in IN_HANDSHAKE
 
     # The transport
 
-    def connection_made(self, transport: ITransport) -> None:
+    def connection_made(self, transport: ITransport, refusal: CloseReason | None = None) -> None:
         """
-        There is a transport: begin the handshake.
+        There is a transport: begin the handshake, when the credentials are known; else L{begin} does.
+
+        @param refusal: Why nothing may be said over this transport; it is dropped then.
         """
         self.thread = get_ident()
         self.wire.connected(transport)
         self.intake.transport = transport
         transport.registerProducer(self, True)
-        self._timers.start("handshake", self.parameters.connection_timeout, self._handshake_too_long)
-        self.wire.send(PROTOCOL_HEADER)
+        self.limit_handshake(self.parameters.connection_timeout)
+        if refusal is not None or self.state == CLOSED:
+            self._abort(refusal or self.reason or ConnectionLost("closed"))
+        elif ICredentials.providedBy(self.parameters.credentials):
+            self.begin(self.parameters.credentials)
+
+    def limit_handshake(self, timeout: float) -> None:
+        """
+        @param timeout: What is left of the C{connection_timeout}, in seconds. Harmless when the connection is open.
+        """
+        if self.in_handshake:
+            self._timers.start("handshake", max(timeout, 0.0), self._handshake_too_long)
+
+    def begin(self, credentials: Any) -> None:
+        """
+        Speak up, as whom. Harmless when the connection has ended before that.
+
+        @param credentials: An L{ICredentials}.
+        """
+        if self.state == AWAITING_CREDENTIALS:
+            self.state = CONNECTION[self.state, BEGIN]
+            self._credentials = credentials
+            self.wire.send(PROTOCOL_HEADER)
 
     def data_received(self, data: bytes) -> None:
         """
@@ -199,9 +211,7 @@ class Connection:
             return
         self.wire.transport = self.intake.transport = None
         if self.state != CLOSED:
-            text = "the network connection was lost" if reason is None else f"the network connection was lost: {reason}"
-            error, hint = _LOST_IN_HANDSHAKE.get(self.state, (ConnectionLost, ""))
-            self._finish(error(text + hint, initiator="network"), LOST)
+            self._finish(lost(self.state, self.parameters, reason), LOST)
         self._timers.stop_all()
         assert self.reason is not None
         self._listener.ended(self.reason)
@@ -348,16 +358,12 @@ class Connection:
 
     def _start(self, start: Methods.Start) -> None:
         self.server_properties = start.server_properties
-        self._start_ok = start_ok(self.parameters, start)
-        self._send_method(self._start_ok)
+        method = start_ok(self.parameters, self._credentials, start)
+        self._mechanism = method.mechanism
+        self._send_method(method)
 
     def _secure(self, secure: Methods.Secure) -> None:
-        mechanism = self._start_ok.mechanism
-        try:
-            response = ICredentials(self.parameters.credentials).challenge(mechanism, secure.challenge)
-        except ValueError as error:
-            raise AuthenticationError(str(error)) from error
-        self._send_method(Methods.SecureOk(response))
+        self._send_method(secure_ok(self._credentials, self._mechanism, secure.challenge))
 
     def _tune(self, offer: Methods.Tune) -> None:
         self.tuned = agreed = tune(self.parameters, offer)
@@ -367,6 +373,7 @@ class Connection:
 
     def _opened(self) -> None:
         self._timers.stop("handshake")
+        self._credentials = None
         if self.tuned.heartbeat:
             self._heartbeat = Heartbeat(
                 self.clock, self.tuned.heartbeat, self.wire, self._beat, self._silent, self._paused
@@ -414,36 +421,29 @@ class Connection:
                 outbox.advance()
 
     def update_secret(
-        self, secret: bytes, reason: str, completion: Callable[..., Any], timeout: float | None = None
+        self, method: Methods.UpdateSecret, completion: Callable[..., Any], timeout: float | None = None
     ) -> Any:
         """
         C{connection.update-secret}: a new token before the old one expires (rabbitmq.com/docs/oauth2).
 
-        @param secret: Whatever the broker's authentication backend expects.
-        @param reason: For the broker's log.
+        @param method: Which does not show the secret, as bytes would in a traceback.
         @param completion: See L{Channel.__init__}.
         @return: A completion that ends with C{Connection.UpdateSecretOk}.
         @raise CloseReason: when the connection is not open.
         """
-        data = frame(FRAME_METHOD, 0, Methods.UpdateSecret(secret, reason).encode())
-        if len(data) > self.tuned.frame_max > 0:
-            raise ValueError(f"Connection.UpdateSecret: {len(data)} bytes are over the frame_max of the connection")
+        size = len(method.encode()) + 8
+        if size > self.tuned.frame_max > 0:
+            raise ValueError(f"Connection.UpdateSecret: {size} bytes are over the frame_max of the connection")
         self.check_thread()
         self._check_open()
         self.need_answers()
-        call = Call(data)
-        call.completion = result = completion(call.cancel)
-        if timeout is not None:
-            call.limit(self.clock, timeout, "Connection.UpdateSecret")
-        call.written = True
-        self._secret_updates.append(call)
-        self.wire.send(data)
+        result = self._secret_updates.expect(completion, self.clock, timeout, "Connection.UpdateSecret")
+        self._send_method(method)
         return result
 
     def _secret_updated(self, method: Method) -> None:
-        if not self._secret_updates:
+        if not self._secret_updates.answered(method):
             raise ProtocolError(f"{method.NAME}, which nothing asked for", COMMAND_INVALID)
-        self._secret_updates.popleft().callback(method)
         self.check_drained()
 
     # Channels
@@ -501,6 +501,9 @@ class Connection:
         if self.state != OPEN:
             self._finish(reason, CLOSE)
             self._hang_up()
+            if self.wire.transport is None:  # there never was one
+                self._timers.stop_all()
+                self._listener.ended(reason)
             return
         self.draining = True
         self._closing_with = reason
@@ -535,14 +538,9 @@ class Connection:
         if following == CLOSING:
             self._send_method(Methods.CloseOk())
             return
-        failed_login = self.state == AWAITING_TUNE and method.reply_code == ACCESS_REFUSED
-        error = ConnectionClosed if self.state == OPEN else AuthenticationError if failed_login else HandshakeError
         self._write_acks()
         self._send_method(Methods.CloseOk())
-        self._finish(
-            error(method.reply_text, method.reply_code, method.class_id, method.method_id, initiator="peer"),
-            method.NAME,
-        )
+        self._finish(closed(self.state, method), method.NAME)
         self._hang_up()
 
     def _write_acks(self) -> None:
@@ -558,13 +556,13 @@ class Connection:
             self._receiver.halt()
         if self._heartbeat is not None:
             self._heartbeat.stop()
+        self._credentials = None
         self._timers.stop("handshake")
         self._timers.stop("drain")
         self.blocking.stop()
         for outbox in self._outboxes():
             outbox.stop(self.reason)  # all of them before anybody hears of it, who may turn to another channel
-        while self._secret_updates:
-            self._secret_updates.popleft().errback(self.reason.with_outcome("unknown"))
+        self._secret_updates.lost(self.reason)
         for channel in list(self.channels.values()):
             channel.lost(self.reason)
 
@@ -589,10 +587,10 @@ class Connection:
             self.wire.transport.unregisterProducer()  # before loseConnection, which under TLS waits for it
             self.wire.transport.loseConnection()
 
-    def abort(self) -> None:
+    def abort(self, reason: CloseReason | None = None) -> None:
         """Drop the transport at once, without a word to the broker."""
         self.check_thread()
-        self._abort(ConnectionLost("the connection was aborted", initiator="local"))
+        self._abort(reason or ConnectionLost("the connection was aborted", initiator="local"))
 
     def _give_up(self) -> None:
         self._abort(self.reason or ConnectionLost("the broker did not answer connection.close in time"))

@@ -8,13 +8,22 @@ said; the order of the conversation is in L{txpika.core.states}.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from txpika._version import __version__
-from txpika.exceptions import AuthenticationError, ProtocolError, ProtocolVersionMismatch
+from txpika.core.states import AWAITING_CREDENTIALS, AWAITING_OPEN_OK, AWAITING_START, AWAITING_TUNE
+from txpika.exceptions import (
+    AMQPConnectionError,
+    AuthenticationError,
+    ConnectionClosed,
+    ConnectionLost,
+    HandshakeError,
+    ProtocolError,
+    ProtocolVersionMismatch,
+)
 from txpika.interfaces import ICredentials
 from txpika.parameters import MIN_FRAME_MAX, ConnectionParameters
-from txpika.spec import SYNTAX_ERROR, Connection
+from txpika.spec import ACCESS_REFUSED, SYNTAX_ERROR, Connection
 
 #: RabbitMQ's extensions this client understands (rabbitmq.com/docs/consumers#capabilities).
 CAPABILITIES = {
@@ -25,6 +34,8 @@ CAPABILITIES = {
     "exchange_exchange_bindings": True,
     "publisher_confirms": True,
 }
+#: The states before an open connection.
+IN_HANDSHAKE = frozenset((AWAITING_CREDENTIALS, AWAITING_START, AWAITING_TUNE, AWAITING_OPEN_OK))
 #: Channel numbers are 16 bits wide and 0 is the connection's own.
 MAX_CHANNELS = 65535
 
@@ -55,19 +66,20 @@ def client_properties(parameters: ConnectionParameters) -> dict[str, object]:
     return properties | parameters.client_properties
 
 
-def start_ok(parameters: ConnectionParameters, start: Connection.Start) -> Connection.StartOk:
+def start_ok(
+    parameters: ConnectionParameters, credentials: ICredentials, start: Connection.Start
+) -> Connection.StartOk:
     """
     Answer the broker's greeting.
 
     @raise ProtocolVersionMismatch: when it is not about AMQP 0-9.
-    @raise AuthenticationError: when it offers no mechanism the credentials can answer.
+    @raise AuthenticationError: when it offers no mechanism the credentials can answer, or they fail.
     """
     if (start.version_major, start.version_minor) != (0, 9):
         raise ProtocolVersionMismatch(
             f"the broker greets with AMQP {start.version_major}-{start.version_minor}, not 0-9", initiator="peer"
         )
     offered = start.mechanisms.decode("ascii", "replace").split()
-    credentials = ICredentials(parameters.credentials)
     for mechanism in credentials.mechanisms:
         if mechanism in offered:
             break
@@ -75,9 +87,71 @@ def start_ok(parameters: ConnectionParameters, start: Connection.Start) -> Conne
         raise AuthenticationError(
             f"the broker offers the mechanisms {offered[:20]}, the credentials know {list(credentials.mechanisms)}"
         )
-    return Connection.StartOk(
-        client_properties(parameters), mechanism, credentials.response(mechanism), parameters.locale
-    )
+    response = _answer(credentials, mechanism, None)
+    return Connection.StartOk(client_properties(parameters), mechanism, response, parameters.locale)
+
+
+def secure_ok(credentials: ICredentials, mechanism: str, challenge: bytes) -> Connection.SecureOk:
+    """
+    Answer a challenge.
+
+    @raise AuthenticationError: when the credentials know no answer.
+    """
+    return Connection.SecureOk(_answer(credentials, mechanism, challenge))
+
+
+def _answer(credentials: ICredentials, mechanism: str, challenge: bytes | None) -> bytes:
+    """
+    @raise AuthenticationError: when the credentials raise, or answer with something else than bytes; which is not
+        shown.
+    """
+    arguments = (mechanism,) if challenge is None else (mechanism, challenge)
+    ask: Any = credentials.response if challenge is None else credentials.challenge
+    try:
+        response = ask(*arguments)
+    except Exception as error:
+        # Not its text, which may hold a secret.
+        text = f"the credentials raised {type(error).__name__} in the mechanism {mechanism}"
+        if challenge is not None and isinstance(error, ValueError):
+            text = f"the broker sent a challenge, which the credentials do not know in the mechanism {mechanism}"
+        raise AuthenticationError(text) from error
+    if not isinstance(response, bytes):
+        kind = type(response).__name__
+        del response  # tracebacks may show what is in a name
+        raise AuthenticationError(f"the credentials answered {mechanism} with {kind}, not with bytes")
+    return response
+
+
+def lost(state: str, parameters: ConnectionParameters, reason: BaseException | None) -> AMQPConnectionError:
+    """
+    What it means that the transport goes away in a state.
+
+    RabbitMQ before 3.3, and a client that does not announce C{authentication_failure_close}, learn of a refused login
+    only this way.
+
+    @param reason: What the transport said about it. An error of ours has said it all.
+    """
+    if isinstance(reason, AMQPConnectionError) and state in IN_HANDSHAKE:
+        return reason
+    text = "the network connection was lost" if reason is None else f"the network connection was lost: {reason}"
+    kind: type[AMQPConnectionError] = HandshakeError if state in IN_HANDSHAKE else ConnectionLost
+    if state == AWAITING_START:
+        port = "one without TLS" if parameters.tls is None else "one with TLS, and does it want a client certificate"
+        text += f", before the broker said anything: is it an AMQP port, and {port}?"
+    elif state == AWAITING_TUNE:
+        kind = AuthenticationError
+        text += ", while logging in: are user and password right?"
+    elif state == AWAITING_OPEN_OK:
+        text += ", while opening the virtual host"
+    return kind(text, initiator="network")
+
+
+def closed(state: str, close: Connection.Close) -> AMQPConnectionError:
+    """What it means that the broker closes in a state."""
+    kind: type[AMQPConnectionError] = HandshakeError if state in IN_HANDSHAKE else ConnectionClosed
+    if state == AWAITING_TUNE and close.reply_code == ACCESS_REFUSED:
+        kind = AuthenticationError
+    return kind(close.reply_text, close.reply_code, close.class_id, close.method_id, initiator="peer")
 
 
 def tune(parameters: ConnectionParameters, offer: Connection.Tune) -> Tuned:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 # A connection.
+AWAITING_CREDENTIALS: Final = "awaiting the program's credentials"
 AWAITING_START: Final = "awaiting connection.start"
 AWAITING_TUNE: Final = "awaiting connection.tune"
 AWAITING_OPEN_OK: Final = "awaiting connection.open-ok"
@@ -24,12 +25,15 @@ CLOSED: Final = "closed"
 # A channel.
 AWAITING_CHANNEL_OPEN_OK: Final = "awaiting channel.open-ok"
 
+#: This side knows who it is: it sends the protocol header.
+BEGIN: Final = "begin"
 #: This side sends C{connection.close} or C{channel.close}.
 CLOSE: Final = "close"
 #: The transport is gone, or was given up. For a channel: its connection is gone.
 LOST: Final = "lost"
 
 CONNECTION: Final[dict[tuple[str, str], str]] = {
+    (AWAITING_CREDENTIALS, BEGIN): AWAITING_START,
     (AWAITING_START, "Connection.Start"): AWAITING_TUNE,
     (AWAITING_TUNE, "Connection.Secure"): AWAITING_TUNE,
     (AWAITING_TUNE, "Connection.Tune"): AWAITING_OPEN_OK,
@@ -47,9 +51,11 @@ CONNECTION: Final[dict[tuple[str, str], str]] = {
     (CLOSING, "Connection.Close"): CLOSING,
     (CLOSING, "Connection.CloseOk"): CLOSED,
     # Before it is open this side closes by dropping the transport.
+    (AWAITING_CREDENTIALS, CLOSE): CLOSED,
     (AWAITING_START, CLOSE): CLOSED,
     (AWAITING_TUNE, CLOSE): CLOSED,
     (AWAITING_OPEN_OK, CLOSE): CLOSED,
+    (AWAITING_CREDENTIALS, LOST): CLOSED,
     (AWAITING_START, LOST): CLOSED,
     (AWAITING_TUNE, LOST): CLOSED,
     (AWAITING_OPEN_OK, LOST): CLOSED,

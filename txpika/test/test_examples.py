@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import uuid
 from pathlib import Path
 from textwrap import indent
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.protocol import ProcessProtocol
+from twisted.protocols.portforward import ProxyFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
 
+import txpika
+from txpika import uri
 from txpika.test import broker
+from txpika.test.authority import secure_broker
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = REPOSITORY / "examples"
@@ -76,8 +84,6 @@ class ExampleTests(TestCase):
         return ensureDeferred(self._client_service())
 
     async def _client_service(self) -> None:
-        import txpika
-
         connection = await txpika.connect(self.uri)
         self.addCleanup(connection.close)
         channel = await connection.channel()
@@ -98,6 +104,73 @@ class ExampleTests(TestCase):
         assert program.transport is not None
         program.transport.signalProcess("TERM")
         await program.ended
+
+
+class ConnectingTests(TestCase):
+    """The examples of docs/connecting.rst, and what that says."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        if not EXAMPLES.is_dir():
+            raise SkipTest("the examples are in the repository, not in an installed txpika")
+        self.uri = broker.require_broker()
+        self.parameters = txpika.parse_uri(self.uri)
+        credentials: Any = self.parameters.credentials
+        self.user = {"BROKER_USER": credentials.username, "BROKER_PASSWORD": credentials._password.reveal()}
+
+    async def test_tls(self) -> None:
+        secure = secure_broker(self.mktemp())
+        for port, host, said in (
+            (secure.strict_port, "localhost", "connected to RabbitMQ\n"),
+            (secure.other_port, "localhost", "not our broker: the certificate of the broker is not for 'localhost'\n"),
+        ):
+            certfile = secure.authority.issue("me@example.org")
+            arguments = (host, str(port), secure.authority.cafile, certfile)
+            program = Program(str(EXAMPLES / "tls.py"), *arguments, **self.user)
+            self.assertEqual((await program.ended, program.output.decode()), (0, said))
+
+    async def test_several_hosts(self) -> None:
+        address = f"{self.parameters.host}:{self.parameters.port}"
+        program = Program(str(EXAMPLES / "several_hosts.py"), "127.0.0.1:1", address, **self.user)
+        self.assertEqual((await program.ended, program.output[:12]), (0, b"connected to"))
+        program = Program(str(EXAMPLES / "several_hosts.py"), "127.0.0.1:1", "127.0.0.1:2", **self.user)
+        self.assertEqual((await program.ended, program.output.count(b"cannot connect to 127.0.0.1:")), (0, 2))
+
+    async def test_fresh_credentials(self) -> None:
+        user = f"user-{uuid.uuid4().hex}"
+        broker.ctl("add_user", user, "first")
+        self.addCleanup(broker.ctl, "delete_user", user)
+        broker.ctl("set_permissions", user, ".*", ".*", ".*")
+        file = Path(self.mktemp()).resolve()
+        file.write_text("first\n")
+        where = (self.parameters.host, str(self.parameters.port))
+        program = Program(str(EXAMPLES / "fresh_credentials.py"), *where, user, str(file))
+        await program.printed(b"open\n")
+        file.write_text("second\n")
+        broker.ctl("change_password", user, "second")
+        broker.ctl("close_all_connections", "new password")
+        await program.printed(b"open\nopen\n")
+        assert program.transport is not None
+        program.transport.signalProcess("TERM")
+        await program.ended
+
+    async def test_unix_socket(self) -> None:
+        path = self.mktemp()[-90:]
+        forward = ProxyFactory(self.parameters.host, self.parameters.port)
+        listening = await UNIXServerEndpoint(reactor, path).listen(forward)
+        self.addCleanup(listening.stopListening)
+        program = Program(str(EXAMPLES / "unix_socket.py"), path, TXPIKA_URI=self.uri)
+        self.assertEqual((await program.ended, program.output), (0, b"connected to RabbitMQ\n"))
+
+    def test_the_page_names_every_query_name_and_files_that_are_there(self) -> None:
+        page = (REPOSITORY / "docs" / "connecting.rst").read_text()
+        for name in (*uri._NUMBERS, *uri._TLS, "connection_timeout", "connection_name", "auth_mechanism", "verify"):
+            self.assertIn(f"\n``{name}``", page)
+        included = re.findall(r"literalinclude:: (\S+)", page)
+        self.assertEqual(len(included), 5)
+        for path in included:
+            self.assertTrue((REPOSITORY / "docs" / path).is_file(), path)
 
 
 class DemoTests(TestCase):

@@ -35,6 +35,8 @@ class Answering:
 
 def connection_in(state: str) -> Peer:
     """A connection that came to a state by itself."""
+    if state == states.AWAITING_CREDENTIALS:
+        return Peer(ConnectionParameters(credentials=lambda: Answering()))
     peer = Peer(ConnectionParameters(credentials=Answering()))
     if state == states.AWAITING_START:
         return peer
@@ -88,7 +90,7 @@ class ProductTests(SynchronousTestCase):
 
     def test_connection(self) -> None:
         all_states = {state for state, _ in states.CONNECTION} | {states.CLOSED}
-        self.assertEqual(len(all_states), 6)
+        self.assertEqual(len(all_states), 7)
         for state in all_states:
             for event in sent_by_a_broker(10):
                 peer = connection_in(state)
@@ -97,7 +99,7 @@ class ProductTests(SynchronousTestCase):
                 if isinstance(event, ConnectionMethods.Start):
                     event = ConnectionMethods.Start(0, 9, {}, b"PLAIN", b"en_US")
                 if isinstance(event, ConnectionMethods.UpdateSecretOk) and state == states.OPEN:
-                    connection.update_secret(b"new", "expired", Deferred)
+                    connection.update_secret(ConnectionMethods.UpdateSecret(b"new", "expired"), Deferred)
                 before = connection.reason
                 peer.send(method(0, event))
                 expected = states.CONNECTION.get((state, event.NAME))
