@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from txpika.consumer import Consumer
     from txpika.credentials import AMQPlainCredentials, ExternalCredentials, PlainCredentials
     from txpika.endpoint import BrokerEndpoint, connect
+    from txpika.events import Instrument
     from txpika.message import Delivery, ReturnedMessage
     from txpika.parameters import ConnectionParameters
     from txpika.protocol import AMQPFactory, AMQPProtocol
@@ -34,6 +35,7 @@ _HOMES = {
     "Consumer": "txpika.consumer",
     "Delivery": "txpika.message",
     "ExternalCredentials": "txpika.credentials",
+    "Instrument": "txpika.events",
     "PlainCredentials": "txpika.credentials",
     "ReturnedMessage": "txpika.message",
     "TLSOptions": "txpika.tls",
@@ -52,6 +54,7 @@ __all__ = [
     "Consumer",
     "Delivery",
     "ExternalCredentials",
+    "Instrument",
     "PlainCredentials",
     "ReturnedMessage",
     "TLSOptions",

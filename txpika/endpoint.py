@@ -32,7 +32,11 @@ from txpika.protocol import AMQPFactory, AMQPProtocol, parameters_of
 
 
 def connect(
-    url_or_parameters: str | ConnectionParameters | None = None, reactor: Any = None, *, endpoint: Any = None
+    url_or_parameters: str | ConnectionParameters | None = None,
+    reactor: Any = None,
+    *,
+    endpoint: Any = None,
+    instrument: Any = None,
 ) -> Deferred[AMQPProtocol]:
     """
     Connect to a broker.
@@ -41,6 +45,7 @@ def connect(
         guest on this machine.
     @param reactor: An C{IReactorTCP} and C{IReactorTime}; by default the global one.
     @param endpoint: See L{BrokerEndpoint}.
+    @param instrument: Who hears what happens on the connection: an L{txpika.interfaces.IInstrument}, or several.
     @return: Fires with an L{AMQPProtocol} after C{connection.open-ok}. Fails with
         L{txpika.exceptions.ConnectFailed} when there is nobody to talk to, else with a
         L{txpika.exceptions.HandshakeError}: L{txpika.exceptions.AuthenticationError},
@@ -55,7 +60,7 @@ def connect(
         broker = BrokerEndpoint(url_or_parameters, reactor, endpoint=endpoint)
     finally:
         del url_or_parameters  # tracebacks may show what is in a name, and this may have a password in it
-    return broker.connect(AMQPFactory(broker.parameters, broker.reactor))
+    return broker.connect(AMQPFactory(broker.parameters, broker.reactor, instrument=instrument))
 
 
 @implementer(IStreamClientEndpoint)

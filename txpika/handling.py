@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from inspect import isasyncgenfunction, isgeneratorfunction
+from types import CoroutineType
 from typing import Literal
 
 from twisted.internet.defer import Deferred, succeed
@@ -43,6 +44,7 @@ ON_ERROR: tuple[OnError, ...] = ("requeue-once", "requeue", "reject")
 
 class Handler:
     """
+    @ivar function: What is called with each delivery.
     @ivar taken: Called with how many deliveries still wait, each time the turn of one has come.
     @ivar running: How many deliveries are being handled.
     @ivar failed: How many have failed so far.
@@ -61,7 +63,7 @@ class Handler:
         @param concurrency: How many may be handled at once; 0 for no limit.
         @param on_error: For the policy C{"on-success"} only.
         """
-        self._function = function
+        self.function = function
         self._concurrency = concurrency
         self._acks = ack == "on-success"
         self._on_error: OnError = on_error
@@ -91,7 +93,7 @@ class Handler:
     def deliver_simply(self, delivery: Delivery) -> None:
         """The same, where L{simple} holds: a hot path."""
         try:
-            result = self._function(delivery)
+            result = self.function(delivery)
         except FATAL:
             raise
         except BaseException:
@@ -99,7 +101,7 @@ class Handler:
             return
         if result is not None:
             self.running += 1
-            self._watch(result, delivery)
+            watch(result, self._ended, delivery)
 
     def take_waiting(self) -> list[Delivery]:
         """@return: The deliveries whose turn has not come. They will not be handled."""
@@ -138,27 +140,14 @@ class Handler:
     def _run(self, delivery: Delivery) -> None:
         self.running += 1
         try:
-            result = self._function(delivery)
+            result = self.function(delivery)
         except FATAL:
             self.running -= 1
             raise
         except BaseException:
             self._ended(Failure(), delivery)
         else:
-            self._watch(result, delivery)
-
-    def _watch(self, result: object, delivery: Delivery) -> None:
-        """Let a Deferred or a coroutine run to its end, which may be a failure. Any other result is an end."""
-        if isinstance(result, Deferred):
-            done = result
-        elif hasattr(type(result), "_asyncio_future_blocking"):  # how asyncio itself tells a future
-            done = Deferred.fromFuture(result)  # type: ignore[arg-type]
-        elif isinstance(result, Awaitable):
-            done = Deferred.fromCoroutine(_await(result))
-        else:
-            self._ended(None, delivery)
-            return
-        done.addCallbacks(lambda _result: self._ended(None, delivery), lambda failure: self._ended(failure, delivery))
+            watch(result, self._ended, delivery)
 
     def _ended(self, failure: Failure | None, delivery: Delivery) -> None:
         self.running -= 1
@@ -190,6 +179,27 @@ class Handler:
             tag=delivery.consumer_tag,
             delivery=delivery,
         )
+
+
+def watch(result: object, ended: Callable[[Failure | None, Delivery], None], delivery: Delivery) -> None:
+    """
+    Let a Deferred or a coroutine run to its end, which may be a failure. Any other result is an end.
+
+    @param result: What a function returned that was called with C{delivery}.
+    @param ended: Called at the end, with the failure if it is one.
+    """
+    if isinstance(result, Deferred):
+        done = result
+    elif hasattr(type(result), "_asyncio_future_blocking"):  # how asyncio itself tells a future
+        done = Deferred.fromFuture(result)  # type: ignore[arg-type]
+    elif isinstance(result, CoroutineType):
+        done = Deferred.fromCoroutine(result)
+    elif isinstance(result, Awaitable):
+        done = Deferred.fromCoroutine(_await(result))
+    else:
+        ended(None, delivery)
+        return
+    done.addCallbacks(lambda _result: ended(None, delivery), lambda failure: ended(failure, delivery))
 
 
 async def _await(result: Awaitable[object]) -> object:

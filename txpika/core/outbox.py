@@ -176,18 +176,30 @@ class Outbox:
         completion = self.publish(*arguments)
         if completion is None:
             return None
-        confirms = self.confirms
-        if self._queue:
-            held = self._queue[-1]
-        elif confirms is not None and isinstance(confirms.unconfirmed[confirms.last], HeldPublish):
-            held = confirms.unconfirmed[confirms.last]
-        else:
+        held = self.latest_held()
+        if held is None:
+            confirms = self.confirms
             assert confirms is not None
             held = confirms.unconfirmed[confirms.last] = HeldPublish(self, b"", None)
             held.completion = completion
             held.written = True
         held.limit(self._connection.clock, timeout, "Basic.Publish")
         return completion
+
+    def latest_held(self) -> HeldPublish | None:
+        """
+        Ask right after L{publish} has returned a completion.
+
+        @return: What waits for that message; C{None} when it was written at once and only its outcome is awaited.
+        """
+        held: object
+        if self._queue:
+            held = self._queue[-1]
+        elif self.confirms is not None:
+            held = self.confirms.unconfirmed.get(self.confirms.last)
+        else:
+            return None
+        return held if isinstance(held, HeldPublish) else None
 
     def withdraw(self, held: HeldPublish) -> None:
         """A message that waits was given up: let its bytes go, and its place in the queue before there are many."""
