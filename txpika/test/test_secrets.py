@@ -356,8 +356,8 @@ class HandshakeTests(Base):
     def test_nothing_is_kept_of_it(self) -> None:
         """An open connection holds the secret where the program put it, and nowhere else."""
         credentials = PlainCredentials("me", CANARY)
-        for given in (credentials, lambda: credentials):
-            peer = self.peer(given)
+        for each in (credentials, lambda: credentials):
+            peer = self.peer(each)
             peer.open()
             core = peer.connection
             held = [value for value in vars(core).values() if value is not core.parameters]
