@@ -120,17 +120,14 @@ class BrokerEndpoint:
         for host in hosts:
             try:
                 return await self._open(factory, *host)
-            except AuthenticationError:
-                # The brokers of one cluster know the same users: another one would refuse us as well.
-                raise
             except AMQPConnectionError as error:
-                if len(hosts) == 1 or error.initiator == "local":
+                if len(hosts) == 1 or _final(error):
                     raise
                 errors.append(error)
         told = "; ".join(f"{address(*host)}: {error}" for host, error in zip(hosts, errors, strict=True))
         failed = ConnectFailed(f"none of {len(hosts)} hosts lets us in: {told}", initiator="network")
         failed.errors = tuple(errors)
-        raise failed
+        raise failed from errors[-1]
 
     async def _open(self, factory: Any, host: str, port: int) -> Any:
         """Connect to one host, and log in."""
@@ -178,6 +175,14 @@ class BrokerEndpoint:
 
     def __repr__(self) -> str:
         return f"<BrokerEndpoint {self.parameters!r}>"
+
+
+def _final(error: AMQPConnectionError) -> bool:
+    """Whether another host would say the same: brokers of one cluster know the same users, and our files are ours."""
+    if isinstance(error, AuthenticationError):
+        # RabbitMQ says so when it refuses a login. A connection lost in that moment may just be lost.
+        return error.initiator != "network"
+    return isinstance(error, TLSError) and error.initiator == "local"
 
 
 def _impatient(connecting: Deferred[Any]) -> Deferred[Any]:

@@ -85,8 +85,10 @@ class TLSOptions:
             raise ValueError("keyfile and keyfile_password need a certfile")
         if server_name is not None and not isinstance(server_name, str):
             raise TypeError(f"server_name must be str, not {type(server_name).__name__}")
-        if server_name is not None and (not server_name or not server_name.isprintable() or " " in server_name):
-            raise ValueError("server_name is empty, or holds spaces or control characters")
+        if server_name is not None and (
+            not 0 < len(server_name) < 256 or not server_name.isprintable() or " " in server_name
+        ):
+            raise ValueError("server_name is empty, longer than 255 characters, or holds spaces or control characters")
         self._set("server_name", server_name)
         self._set("verify", True)
 

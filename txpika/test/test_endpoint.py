@@ -82,6 +82,7 @@ class HostTests(Base):
         for text in ("none of 3 hosts", "10.0.0.1:5672: cannot connect", "10.0.0.2:5673: ", "HTTP", "10.0.0.3:5672"):
             self.assertIn(text, str(error))
         self.assertEqual((error.initiator, error.outcome), ("network", "closed"))
+        self.assertIs(error.__cause__, error.errors[-1])
         self.nothing_left()
 
     def test_one_host_has_its_own_error(self) -> None:
@@ -102,6 +103,23 @@ class HostTests(Base):
         self.reactor.advance(0)
         self.assertEqual(self.failureResultOf(connecting, AuthenticationError).value.reply_code, 403)
         self.assertEqual(len(self.reactor.tcpClients), 1)
+
+    def test_no_mechanism_in_common_is_not_tried_elsewhere(self) -> None:
+        connecting = self.connect(hosts=THREE, credentials=txpika.ExternalCredentials())
+        self.reactor.accept().start()
+        self.reactor.advance(0)
+        self.failureResultOf(connecting, AuthenticationError)
+        self.assertEqual(len(self.reactor.tcpClients), 1)
+
+    def test_a_host_that_dies_or_talks_nonsense_is_left_for_the_next(self) -> None:
+        connecting = self.connect(hosts=THREE)
+        host = self.reactor.accept()
+        host.start()
+        host.lose()
+        self.reactor.accept().tune()
+        self.reactor.advance(0)
+        self.reactor.accept().open()
+        self.assertTrue(self.successResultOf(connecting).is_open)
 
     def test_a_refused_virtual_host_is_tried_elsewhere(self) -> None:
         """It may be down on one node only."""

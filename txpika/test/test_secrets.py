@@ -15,7 +15,6 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
 from twisted.logger import eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -47,7 +46,9 @@ TESTS = str(Path(__file__).parent)
 
 
 def inner(value: object) -> Iterator[object]:
-    """What a value is made of, as far as debuggers look."""
+    """What a value of ours is made of, as far as debuggers look; methods hold what is in them."""
+    if not type(value).__module__.startswith("txpika.") or isinstance(value, Talkative | Method):
+        return
     yield from getattr(value, "__dict__", {}).values()
     for kind in type(value).__mro__:
         for name in getattr(kind, "__slots__", ()):
@@ -72,8 +73,7 @@ def shown_by(error: BaseException) -> Iterator[str]:
         if name.startswith(OURS) and not name.startswith(TESTS):
             for local in frame.f_locals.values():
                 yield seen(local)
-                if not isinstance(local, Method):
-                    yield from map(seen, inner(local))
+                yield from map(seen, inner(local))
     for other in (error.__cause__, error.__context__):
         if other is not None:
             yield from shown_by(other)
@@ -137,7 +137,7 @@ class HolderTests(Base):
             self.assertHidden(repr(holder), str(holder), f"{holder}", f"{holder!r:>10}", f"{holder}" % ())
             self.assertHidden(repr(getattr(holder, "__dict__", None)))
             self.assertHidden(*(repr(vars(part)) for part in inner(holder) if hasattr(part, "__dict__")))
-        self.assertHidden(repr(ConnectionParameters(credentials=Talkative())))
+        self.assertHidden(repr(ConnectionParameters(credentials=Shouting())))
 
     def test_B99_copied_and_pickled(self) -> None:
         for holder in self.holders()[:6]:
@@ -193,6 +193,10 @@ class Talkative:
 
     def challenge(self, mechanism: str, challenge: bytes) -> Any:
         return self.response(mechanism)
+
+
+class Shouting(Talkative):
+    """They call themselves by their secret."""
 
     def __repr__(self) -> str:
         return CANARY
@@ -299,39 +303,39 @@ class HandshakeTests(Base):
             peer.send(said)
             self.failed(peer)
 
-    def test_credentials_of_a_program_that_fail(self) -> None:
-        for answer in (CANARY, [CANARY], None):
-            peer = self.peer(Talkative(answer))
-            peer.start()
-            error = self.ended(peer)
-            self.assertIn("not with bytes", str(error))
-            self.assertHidden(str(error), repr(error))
-        for raised in (ValueError(CANARY), RuntimeError(CANARY)):
-            peer = self.peer(Talkative(raised))
-            peer.start()
-            error = self.ended(peer)
-            self.assertHidden(str(error), repr(error))
-            self.assertIs(error.__cause__, raised)
-
-    def ended(self, peer: TwistedPeer) -> BaseException:
-        opened: Deferred[Any] = peer.protocol.when_open()
+    def ended(self, credentials: Any) -> BaseException:
+        """Why a connection with such credentials ended; with its traceback, which waiters get a copy without."""
+        peer = self.peer(credentials)
+        peer.start()
         peer.lose()
-        error: BaseException = self.failureResultOf(opened).value
+        error = peer.connection.reason
+        assert error is not None
+        self.assertIsNotNone(error.__traceback__)
         self.nothing_logged()
         return error
 
-    def test_a_function_for_credentials_that_fails(self) -> None:
-        def gives() -> Any:
-            return CANARY
+    def test_credentials_of_a_program_that_answer_something_else(self) -> None:
+        for answer in (CANARY, [CANARY], None):
+            error = self.ended(Talkative(answer))
+            self.assertIn("not with bytes", str(error))
+            self.assertHidden(*shown_by(error))
 
-        def raises() -> Any:
-            raise KeyError(CANARY)
+    def test_a_function_that_gives_something_else(self) -> None:
+        for answer in (CANARY, ("me", CANARY)):
+            error = self.ended(lambda answer=answer: answer)
+            self.assertIn(f"gave {type(answer).__name__}", str(error))
+            self.assertHidden(*shown_by(error))
 
-        error = self.failed(self.peer(gives))
-        self.assertIn("gave str", str(error))
-        error = self.ended(self.peer(raises))
-        self.assertIn("KeyError", str(error))
-        self.assertHidden(str(error), repr(error))
+    def test_what_a_program_raises_is_the_cause_and_is_not_quoted(self) -> None:
+        for raised in (ValueError(CANARY), RuntimeError(CANARY)):
+
+            def credentials(raised: Exception = raised) -> Any:
+                raise raised
+
+            for each in (Talkative(raised), credentials):
+                error = self.ended(each)
+                self.assertHidden(str(error), repr(error))
+                self.assertIs(error.__cause__, raised)
 
     def test_a_deadline(self) -> None:
         peer = self.peer(PlainCredentials("me", CANARY))
@@ -351,13 +355,14 @@ class HandshakeTests(Base):
 
     def test_nothing_is_kept_of_it(self) -> None:
         """An open connection holds the secret where the program put it, and nowhere else."""
-        peer = self.peer(PlainCredentials("me", CANARY))
-        peer.open()
-        core = peer.connection
-        held = [value for value in vars(core).values() if value is not core.parameters]
-        self.assertHidden(
-            *map(repr, held), *(repr(part) for value in held for part in inner(value) if value is not self)
-        )
+        credentials = PlainCredentials("me", CANARY)
+        for each in (credentials, lambda: credentials):
+            peer = self.peer(each)
+            peer.open()
+            core = peer.connection
+            held = [value for value in vars(core).values() if value is not core.parameters]
+            self.assertFalse([value for value in held if value is credentials])
+            self.assertHidden(*map(repr, held), *(repr(part) for value in held for part in inner(value)))
 
 
 class UpdateSecretTests(Base):

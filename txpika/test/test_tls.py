@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import traceback
 import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from twisted.trial.unittest import TestCase
 import txpika
 from txpika.exceptions import (
     AMQPError,
+    AuthenticationError,
     ConnectFailed,
     ConnectionLost,
     HandshakeError,
@@ -89,6 +91,7 @@ class TLSTests(TestCase):
         """Connecting fails so, and the error says so."""
         error = await failure_of(txpika.connect(self.parameters(port, **more), endpoint=endpoint), expected)
         self.assertIs(type(error), expected)
+        self.assertNotIn(PASSWORD, "".join(traceback.format_exception(error)))
         for text in texts:
             self.assertIn(text, str(error))
         return error
@@ -402,6 +405,15 @@ class OtherPeerTests(TLSTests):
             connection = await txpika.connect(self.parameters(port))
             getattr(brokers.made.transport.transport, ending)()
             self.assertIsInstance(await connection.closed, ConnectionLost)
+
+    async def test_a_program_without_credentials(self) -> None:
+        """The connection ends before TLS has begun."""
+        brokers = MiniBrokers()
+        port = self.listen(brokers, self.options(self.authority.issue("localhost")))
+        gone = brokers.gone
+        await self.fails(port, AuthenticationError, "function", credentials=lambda: None)
+        await gone
+        self.assertEqual(brokers.received, b"")
 
     async def test_a_service_can_be_stopped(self) -> None:
         """C{ClientService} closes a transport that is not its own."""

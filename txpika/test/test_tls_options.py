@@ -66,7 +66,7 @@ class OptionsTests(SynchronousTestCase):
         refused(ValueError, "certfile", keyfile_password="p")
         refused(TypeError, "keyfile_password", certfile="c", keyfile_password=b"p")
         refused(TypeError, "server_name", server_name=b"n")
-        for bad in ("", "a b", "a\n"):
+        for bad in ("", "a b", "a\n", "x" * 256):
             refused(ValueError, "server_name", server_name=bad)
         positional: Any = TLSOptions
         self.assertRaises(TypeError, positional, "ca.pem")
