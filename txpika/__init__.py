@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from txpika.consumer import Consumer
     from txpika.credentials import PlainCredentials
     from txpika.endpoint import connect
+    from txpika.events import Instrument
     from txpika.message import Delivery, ReturnedMessage
     from txpika.parameters import ConnectionParameters
     from txpika.protocol import AMQPFactory, AMQPProtocol
@@ -30,6 +31,7 @@ _HOMES = {
     "ConnectionParameters": "txpika.parameters",
     "Consumer": "txpika.consumer",
     "Delivery": "txpika.message",
+    "Instrument": "txpika.events",
     "PlainCredentials": "txpika.credentials",
     "ReturnedMessage": "txpika.message",
     "connect": "txpika.endpoint",
@@ -44,6 +46,7 @@ __all__ = [
     "ConnectionParameters",
     "Consumer",
     "Delivery",
+    "Instrument",
     "PlainCredentials",
     "ReturnedMessage",
     "__version__",

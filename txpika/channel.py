@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from txpika.consumer import DEFAULT_BUFFER_SIZE, Consumer
 from txpika.exceptions import AMQPError, ChannelClosed, CloseReason, MessageTooLarge, WrongThread
-from txpika.handling import AckPolicy, OnDelivery, OnError, make_handler
+from txpika.handling import AckPolicy, Handler, OnDelivery, OnError, make_handler
 from txpika.message import Delivery, ReturnedMessage
 from txpika.parameters import integer, seconds
 from txpika.spec import Basic, BasicProperties, Confirm, Exchange, Method, Queue, Tx
@@ -413,11 +413,17 @@ class Channel:
             handler = make_handler(on_delivery, concurrency, ack, on_error, no_ack)
         elif concurrency or ack != "explicit":
             raise ValueError("concurrency and ack are about on_delivery, and there is none")
-        consumer = Consumer(self, consumer_tag, handler, no_ack, integer("buffer_size", buffer_size, 1, 2**31))
+        consumer = self._consumer(queue, consumer_tag, handler, no_ack, integer("buffer_size", buffer_size, 1, 2**31))
         consuming: Deferred[Any] = self._do(
             self._core.consumers.consume, consumer, queue, exclusive, arguments, nowait=nowait, timeout=timeout
         )
         return consuming.addCallback(lambda _: consumer) if nowait else consuming
+
+    def _consumer(
+        self, queue: str, consumer_tag: str, handler: Handler | None, no_ack: bool, buffer_size: int
+    ) -> Consumer:
+        """@return: What takes the deliveries from C{queue}, whose name is not needed here."""
+        return Consumer(self, consumer_tag, handler, no_ack, buffer_size)
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[None]:
         """

@@ -19,13 +19,16 @@ from txpika.parameters import ConnectionParameters
 from txpika.protocol import AMQPFactory, AMQPProtocol, parameters_of
 
 
-def connect(url_or_parameters: str | ConnectionParameters | None = None, reactor: Any = None) -> Deferred[AMQPProtocol]:
+def connect(
+    url_or_parameters: str | ConnectionParameters | None = None, reactor: Any = None, *, instrument: Any = None
+) -> Deferred[AMQPProtocol]:
     """
     Connect to a broker.
 
     @param url_or_parameters: An AMQP URI (see L{txpika.parse_uri}), or L{ConnectionParameters}; by default RabbitMQ's
         guest on this machine.
     @param reactor: An C{IReactorTCP} and C{IReactorTime}; by default the global one.
+    @param instrument: Who hears what happens on the connection: an L{txpika.interfaces.IInstrument}, or several.
     @return: Fires with an L{AMQPProtocol} after C{connection.open-ok}. Fails with
         L{txpika.exceptions.ConnectFailed} when there is nobody to talk to, else with a
         L{txpika.exceptions.HandshakeError}: L{txpika.exceptions.AuthenticationError},
@@ -37,13 +40,14 @@ def connect(url_or_parameters: str | ConnectionParameters | None = None, reactor
     parameters = parameters_of(url_or_parameters)
     if reactor is None:
         from twisted.internet import reactor
-    return ensureDeferred(_connect(parameters, reactor))
+    factory = AMQPFactory(parameters, reactor, instrument=instrument)
+    return ensureDeferred(_connect(parameters, reactor, factory))
 
 
-async def _connect(parameters: ConnectionParameters, reactor: Any) -> AMQPProtocol:
+async def _connect(parameters: ConnectionParameters, reactor: Any, factory: AMQPFactory) -> AMQPProtocol:
     endpoint = HostnameEndpoint(reactor, parameters.host, parameters.port, timeout=parameters.connection_timeout)
     try:
-        protocol = await endpoint.connect(AMQPFactory(parameters, reactor))
+        protocol = await endpoint.connect(factory)
     except (ConnectError, DNSLookupError) as error:
         raise ConnectFailed(f"cannot connect to {parameters.host}:{parameters.port}: {error}") from error
     assert isinstance(protocol, AMQPProtocol)

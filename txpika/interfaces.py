@@ -9,9 +9,13 @@ in tests, never for each frame.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from txpika.events import Arrival, ObservedConnection, Publication, PublishOutcome, Settlement
+    from txpika.exceptions import CloseReason
 
 
 class ITransport(Interface):
@@ -83,3 +87,92 @@ class ICredentials(Interface):
 
     def challenge(mechanism: str, challenge: bytes) -> bytes:
         """The answer to one C{connection.secure}. Raises L{ValueError} when the mechanism knows no challenge."""
+
+
+class IInstrument(Interface):
+    """
+    Hears what happens on connections, as it happens: to count it, to time it, to trace it.
+
+    L{txpika.events.Instrument} does nothing at each event; subclass it, and override what you want to know.
+
+    Durations are seconds of the connection's clock, and never negative. All calls come from the loop's own thread, most
+    of them from inside the hot paths: return soon, and never block. What a method raises is logged once for each method
+    and hurts nobody. No method may use the connection that it is told about.
+    """
+
+    def connected(connection: ObservedConnection, seconds: float) -> None:
+        """
+        A connection is open. C{connection.reconnects} tells whether it replaces an earlier one.
+
+        @param seconds: How long the handshake took, from when the transport was there.
+        """
+
+    def disconnected(connection: ObservedConnection, reason: CloseReason, seconds: float) -> None:
+        """
+        A connection is gone, and everything on it has ended. Told once for each that had a transport, also when it
+        never opened.
+
+        @param reason: Why, with the broker's code and text if it gave any.
+        @param seconds: How long it was open; 0.0 when L{connected} was never told of it.
+        """
+
+    def blocked(connection: ObservedConnection, reason: str) -> None:
+        """
+        The broker takes no messages of this connection for now (C{connection.blocked}).
+
+        @param reason: The alarm, in the broker's words.
+        """
+
+    def unblocked(connection: ObservedConnection, seconds: float) -> None:
+        """
+        It takes them again, or the connection is gone.
+
+        @param seconds: How long it was blocked.
+        """
+
+    def published(publication: Publication) -> None:
+        """
+        A program publishes. Nothing is encoded yet: what is put in the place of C{publication.properties} is what will
+        be sent. Put a changed copy there; the object itself is the program's. Exactly one L{outcome} follows.
+        """
+
+    def outcome(publication: Publication, outcome: PublishOutcome, seconds: float, error: BaseException | None) -> None:
+        """
+        What became of it.
+
+        @param outcome: C{"acked"}, C{"nacked"}, C{"returned"} by the broker, in confirm mode. C{"written"}: it is on
+            its way, and without confirm mode nobody will know more. C{"unknown"}: it was written, and its outcome was
+            never told. C{"not sent"}: no byte of it was written.
+        @param seconds: Since L{published}.
+        @param error: What the program is told; C{None} for C{"acked"} and C{"written"}.
+        """
+
+    def delivered(arrival: Arrival) -> None:
+        """
+        A message arrived for this program: for a consumer, before its turn there has come, or by C{basic_get}.
+        """
+
+    def handling(arrival: Arrival) -> None:
+        """
+        The function of a consumer is about to be called with it, in a context of its own (C{contextvars}): a variable
+        set here has that value in the function and in all that it awaits, and nowhere else. Not told of a consumer that
+        is iterated over.
+        """
+
+    def handled(arrival: Arrival, seconds: float, error: BaseException | None) -> None:
+        """
+        The function has ended, with what it returned.
+
+        @param seconds: Since L{handling}.
+        @param error: What it failed with; C{None} when it did not.
+        """
+
+    def settled(arrival: Arrival, how: Settlement, requeue: bool, seconds: float) -> None:
+        """
+        A delivery was settled, alone or with others at once (C{multiple}); it is told of each. In a transaction it is
+        told when the program says so, once, whatever becomes of the transaction.
+
+        @param how: C{"ack"}, C{"nack"} or C{"reject"}.
+        @param requeue: It goes back into its queue; C{False} for an ack.
+        @param seconds: Since L{delivered}.
+        """

@@ -20,6 +20,7 @@ from txpika import uri
 from txpika.channel import Channel
 from txpika.core.connection import Connection
 from txpika.exceptions import AMQPError, CallTimeout, CloseReason, WrongThread
+from txpika.instrumenting import ObservedChannel, Observer, instruments_of
 from txpika.parameters import ConnectionParameters, seconds
 from txpika.spec import Connection as Methods
 
@@ -51,16 +52,25 @@ class AMQPProtocol(Protocol):
 
     _log = Logger()
 
-    def __init__(self, parameters: str | ConnectionParameters | None = None, clock: Any = None) -> None:
+    def __init__(
+        self, parameters: str | ConnectionParameters | None = None, clock: Any = None, *, instrument: Any = None
+    ) -> None:
         """
         @param parameters: An AMQP URI or L{ConnectionParameters}. Host and port in them are the endpoint's business.
         @param clock: An C{IReactorTime}; by default the reactor.
+        @param instrument: Who hears what happens on it: an L{txpika.interfaces.IInstrument}, or several.
+        @raise TypeError: when C{instrument} is something else.
         """
         self.parameters = parameters_of(parameters)
         if clock is None:
             from twisted.internet import reactor as clock
         self._clock: Any = clock
-        self._core = Connection(self.parameters, clock, self)
+        self._observer: Observer | None = None
+        if instrument is None:
+            self._core = Connection(self.parameters, clock, self)
+        else:
+            self._observer = Observer(self.parameters, clock, self, instruments_of(instrument))
+            self._core = self._observer.core
         self._opens: list[Deferred[AMQPProtocol]] = []
         self._ends: list[Deferred[CloseReason]] = []
         self._ended = False
@@ -122,7 +132,7 @@ class AMQPProtocol(Protocol):
             raise
         except AMQPError as error:
             return fail(error)
-        core.face = Channel(core, self)
+        core.face = Channel(core, self) if self._observer is None else ObservedChannel(core, self, self._observer)
         opened: Deferred[Channel] = core.opened
         return opened
 
@@ -191,6 +201,8 @@ class AMQPProtocol(Protocol):
     def connectionMade(self) -> None:
         """The transport is there: begin the handshake."""
         transport: Any = self.transport
+        if self._observer is not None:
+            self._observer.made(transport)
         self._core.connection_made(transport)
 
     def dataReceived(self, data: bytes) -> None:
@@ -205,6 +217,8 @@ class AMQPProtocol(Protocol):
 
     def opened(self) -> None:
         """The handshake is over."""
+        if self._observer is not None:
+            self._observer.opened()
         opens, self._opens = self._opens, []
         for waiter in opens:
             waiter.callback(self)
@@ -212,11 +226,15 @@ class AMQPProtocol(Protocol):
     def blocked(self, reason: str) -> None:
         """The broker has a resource alarm."""
         self._log.warn("The broker takes no messages for now: {reason!r}", reason=reason)
+        if self._observer is not None:
+            self._observer.blocked(reason)
         self._tell(self.on_blocked, reason)
 
     def unblocked(self) -> None:
         """The alarm is over."""
         self._log.info("The broker takes messages again")
+        if self._observer is not None:
+            self._observer.unblocked()
         self._tell(self.on_unblocked)
 
     def _tell(self, function: Callable[..., None] | None, *arguments: Any) -> None:
@@ -229,6 +247,8 @@ class AMQPProtocol(Protocol):
     def ended(self, reason: CloseReason) -> None:
         """Everything on the connection has ended and the transport is closed."""
         self._ended = True
+        if self._observer is not None:
+            self._observer.ended(reason)
         opens, self._opens = self._opens, []
         for waiter in opens:
             waiter.errback(reason.with_outcome("closed"))
@@ -245,17 +265,25 @@ class AMQPFactory(Factory):
     protocol = AMQPProtocol
     noisy = False
 
-    def __init__(self, parameters: str | ConnectionParameters | None = None, clock: Any = None) -> None:
+    def __init__(
+        self, parameters: str | ConnectionParameters | None = None, clock: Any = None, *, instrument: Any = None
+    ) -> None:
         """
         @param parameters: An AMQP URI or L{ConnectionParameters}; the endpoint decides about host and port.
         @param clock: An C{IReactorTime}; by default the reactor.
+        @param instrument: Who hears what happens on its connections: an L{txpika.interfaces.IInstrument}, or several.
         @raise ValueError: when the URI is none.
+        @raise TypeError: when C{instrument} is something else.
         """
         self.parameters = parameters_of(parameters)
         self._clock = clock
+        self._instruments = None if instrument is None else instruments_of(instrument)
 
     def buildProtocol(self, addr: IAddress | None) -> AMQPProtocol:
         """@return: A new protocol with this factory's parameters."""
-        protocol = self.protocol(self.parameters, self._clock)
+        if self._instruments is None:
+            protocol = self.protocol(self.parameters, self._clock)
+        else:
+            protocol = self.protocol(self.parameters, self._clock, instrument=self._instruments)
         protocol.factory = self
         return protocol

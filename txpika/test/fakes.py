@@ -230,10 +230,15 @@ class TwistedPeer(Peer):
     The Twisted face of a connection, and the broker at its other end.
 
     @ivar protocol: The face.
+    @ivar instrument: What it is made with.
     """
 
+    def __init__(self, parameters: ConnectionParameters | None = None, instrument: Any = None) -> None:
+        self.instrument = instrument
+        super().__init__(parameters)
+
     def connect(self, parameters: ConnectionParameters, transport: Any) -> Connection:
-        self.protocol = AMQPProtocol(parameters, self.clock)
+        self.protocol = AMQPProtocol(parameters, self.clock, instrument=self.instrument)
         self.protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
         return self.protocol._core
 
