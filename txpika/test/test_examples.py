@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 from textwrap import indent
+from urllib.request import urlopen
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
 
@@ -98,6 +101,51 @@ class ExampleTests(TestCase):
         assert program.transport is not None
         program.transport.signalProcess("TERM")
         await program.ended
+
+
+class InstrumentExampleTests(TestCase):
+    """Those about instruments."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        if not EXAMPLES.is_dir():
+            raise SkipTest("the examples are in the repository, not in an installed txpika")
+        self.uri = broker.require_broker()
+
+    async def test_watching(self) -> None:
+        program = Program(str(EXAMPLES / "watching.py"), TXPIKA_URI=self.uri)
+        self.assertEqual(await program.ended, 0, program.output)
+        returned, closed = program.output.decode().splitlines()
+        self.assertRegex(returned, r"^nobody-listens: returned after 0\.\d+ seconds$")
+        self.assertEqual(closed, "watched: 200 Normal shutdown, closed by local")
+
+    def test_metrics(self) -> Deferred[None]:
+        return ensureDeferred(self._metrics())
+
+    async def _metrics(self) -> None:
+        program = Program(str(EXAMPLES / "metrics.py"), "0", TXPIKA_URI=self.uri)
+        await program.printed(b"/metrics\n")
+        url = program.output.decode().strip()
+        shown = ""
+        while 'txpika_settled_messages_total{how="ack",requeue="false"} 1.0' not in shown:
+            shown = await deferToThread(lambda: urlopen(url, timeout=30).read().decode())
+        self.assertIn("txpika_connections 1.0", shown)
+        assert program.transport is not None
+        program.transport.signalProcess("TERM")
+        await program.ended
+
+    async def test_tracing(self) -> None:
+        program = Program(str(EXAMPLES / "tracing.py"), TXPIKA_URI=self.uri)
+        self.assertEqual(await program.ended, 0, program.output)
+        text, spans = program.output.decode().lstrip(), []
+        while text:
+            span, end = json.JSONDecoder().raw_decode(text)
+            spans.append(span)
+            text = text[end:].lstrip()
+        names = sorted(span["name"].split()[0] for span in spans)
+        self.assertEqual(names, ["ack", "process", "publish", "request", "work"])
+        self.assertEqual(len({span["context"]["trace_id"] for span in spans}), 1)
 
 
 class DemoTests(TestCase):
