@@ -255,25 +255,21 @@ class ObservedSource(Source):
     A consumer, or a C{basic_get}, whose deliveries instruments hear of.
 
     @ivar channel: Its channel.
+    @ivar following: Where the deliveries of a consumer go from here.
     """
 
-    __slots__ = ("_deliver", "_observer", "channel")
+    __slots__ = ("_observer", "channel", "following")
 
     def __init__(self, channel: ObservedChannel, observer: Observer, queue: str, no_ack: bool) -> None:
         super().__init__(observer.connection, channel.channel_number, queue, no_ack)
         self.channel = channel
         self._observer = observer
-        self._deliver: Callable[[Delivery], None] = _nobody
-
-    def lead_to(self, consumer: Consumer) -> None:
-        """From now on its deliveries pass through here."""
-        self._deliver = consumer.deliver
-        consumer.deliver = self.deliver
+        self.following: Callable[[Delivery], None] = _nobody
 
     def deliver(self, delivery: Delivery) -> None:
         """A delivery for the consumer."""
         self.arrived(delivery)
-        self._deliver(delivery)
+        self.following(delivery)
 
     def arrived(self, delivery: Delivery, waited: float | None = None) -> None:
         """
@@ -286,6 +282,25 @@ class ObservedSource(Source):
         if not self.no_ack:
             self.channel.unsettled[arrival.delivery_tag] = arrival
         self._observer.told.delivered(arrival)
+
+
+class ObservedConsumer(Consumer):
+    """A consumer whose deliveries pass through its L{ObservedSource}, wherever they go then."""
+
+    def __init__(
+        self, source: ObservedSource, consumer_tag: str, handler: Handler | None, no_ack: bool, buffer_size: int
+    ) -> None:
+        self._source = source
+        super().__init__(source.channel, consumer_tag, handler, no_ack, buffer_size)
+
+    @property
+    def deliver(self) -> Callable[[Delivery], None]:
+        """Where the channel puts its deliveries."""
+        return self._source.deliver
+
+    @deliver.setter
+    def deliver(self, following: Callable[[Delivery], None]) -> None:
+        self._source.following = following
 
 
 class ObservedChannel(Channel):
@@ -315,7 +330,7 @@ class ObservedChannel(Channel):
     ) -> Deferred[None]:
         """As L{Channel.basic_publish}."""
         observer = self._observer
-        observer.core.check_thread()
+        self._core.check_thread()
         content: Any = body
         if not (
             isinstance(exchange, str)
@@ -370,9 +385,8 @@ class ObservedChannel(Channel):
     ) -> Consumer:
         if handler is not None:
             handler.function = partial(self._handle, handler.function)
-        consumer = super()._consumer(queue, consumer_tag, handler, no_ack, buffer_size)
-        ObservedSource(self, self._observer, queue, no_ack).lead_to(consumer)
-        return consumer
+        source = ObservedSource(self, self._observer, queue, no_ack)
+        return ObservedConsumer(source, consumer_tag, handler, no_ack, buffer_size)
 
     def _handle(self, function: OnDelivery, delivery: Delivery) -> object:
         # What an instrument sets in this context ends with it.
@@ -393,8 +407,12 @@ class ObservedChannel(Channel):
         finished: Deferred[None] = Deferred()
 
         def ended(failure: Failure | None, _delivery: Delivery) -> None:
-            self._handled(arrival, since, None if failure is None else failure.value)
-            finished.callback(failure)
+            if failure is None:
+                self._handled(arrival, since, None)
+                finished.callback(None)
+            else:
+                self._handled(arrival, since, failure.value)
+                finished.errback(failure)
 
         # A coroutine must begin to run in this context; Twisted lets it go on in the one in which it began.
         watch(result, ended, delivery)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from contextvars import ContextVar
 from typing import Any
@@ -117,15 +118,19 @@ class HandlerTests(Observed):
         async def coroutine(delivery: Delivery) -> None:
             raise RuntimeError("async")
 
-        for number, on_delivery in enumerate((plain, deferred, coroutine, lambda delivery: 5)):
+        def cancelled(delivery: Delivery) -> None:
+            raise asyncio.CancelledError("of asyncio")
+
+        functions: list[Any] = [plain, deferred, coroutine, cancelled, lambda delivery: 5]
+        for number, on_delivery in enumerate(functions):
             consuming = self.channel.basic_consume("work", on_delivery, consumer_tag=f"t{number}")
             self.peer.send(method(1, Basic.ConsumeOk(f"t{number}")))
             self.successResultOf(consuming)
             self.peer.send(deliver(1, f"t{number}", number + 1, b""))
         errors = [error for _, _, error in self.told.take("handled")]
-        self.assertEqual([str(error) for error in errors[:3]], ["plain", "async", "async"])
-        self.assertIsNone(errors[3], "a result that is nothing to await is no failure")
-        self.assertEqual([logged.value for logged in self.flushLoggedErrors()], errors[:3])
+        self.assertEqual([str(error) for error in errors[:4]], ["plain", "async", "async", "of asyncio"])
+        self.assertEqual([logged.value for logged in self.flushLoggedErrors()], errors[:4])
+        self.assertEqual(errors[4:], [None])
 
     def test_with_a_limit_and_a_policy(self) -> None:
         working: list[Deferred[None]] = []
@@ -245,6 +250,20 @@ class ConsumeTests(Observed):
         self.successResultOf(cancelled)
         self.assertEqual(self.settled(), [(1, "ack", False, 0), (2, "nack", True, 0), (3, "nack", True, 0)])
         self.assertEqual(self.told.take("handling", "handled"), [])
+
+    def test_drain(self) -> None:
+        """What comes while a consumer is drained was delivered, too, and goes back."""
+        working: Deferred[None] = Deferred()
+        consumer = self.consume(lambda delivery: working, concurrency=1, ack="on-success")
+        self.deliver(b"1", b"2")
+        drained = consumer.drain()
+        self.deliver(b"3")
+        self.peer.send(method(1, Basic.CancelOk("t")))
+        working.callback(None)
+        self.assertEqual(self.successResultOf(drained), 0)
+        self.assertEqual(len(self.told.take("delivered")), 3)
+        self.assertEqual(len(self.told.take("handled")), 1)
+        self.assertEqual(sorted(self.settled()), [(1, "ack", False, 0), (2, "nack", True, 0), (3, "nack", True, 0)])
 
     def test_without_acks(self) -> None:
         self.consume(self.deliveries.append, no_ack=True)
