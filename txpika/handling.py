@@ -35,6 +35,11 @@ ACK_POLICIES: tuple[AckPolicy, ...] = ("explicit", "on-success")
 ON_ERROR: tuple[OnError, ...] = ("requeue-once", "requeue", "reject")
 
 
+def requeues(on_error: OnError, delivery: Delivery) -> bool:
+    """@return: Whether a delivery whose function failed goes back into its queue."""
+    return on_error == "requeue" or (on_error == "requeue-once" and not delivery.redelivered)
+
+
 class Handler:
     """
     @ivar taken: Called with how many deliveries still wait, each time the turn of one has come.
@@ -159,7 +164,7 @@ class Handler:
         with suppress(StaleDelivery):
             if failure is None:
                 delivery.ack()
-            elif self._on_error == "requeue" or (self._on_error == "requeue-once" and not delivery.redelivered):
+            elif requeues(self._on_error, delivery):
                 delivery.nack(requeue=True)
             else:
                 delivery.reject(requeue=False)
