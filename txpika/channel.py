@@ -525,8 +525,8 @@ class Channel:
         Answer the requests in a queue. L{basic_qos} before this bounds how many the broker sends ahead.
 
         @param queue: Where requests come from.
-        @param handler: Called with each request, a L{Delivery}; what it returns is the reply, as L{RPCServer} tells. May
-            return a Deferred of that, or be C{async}.
+        @param handler: Called with each request, a L{Delivery}; what it returns is the reply, as L{RPCServer} tells.
+            May return a Deferred of that, or be C{async}.
         @param on_error: What becomes of a request whose handler failed: C{"reject"} (it is dead-lettered or dropped),
             C{"requeue-once"} or C{"requeue"}, as for L{basic_consume}.
         @param error_reply: Called with such a request, unless it goes back into the queue, and with the exception; what
@@ -573,6 +573,8 @@ class Channel:
 
     def dropped(self, error: MessageTooLarge) -> None:
         """A message for a consumer was too large."""
+        if self._rpc is not None and self._rpc.dropped(error):
+            return
         self._log.error("Rejected: {error}", error=error)
 
     def ended(self, reason: CloseReason) -> None:

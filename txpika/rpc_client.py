@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
+from txpika.core.consumers import REPLY_TO
 from txpika.exceptions import (
     CallTimeout,
     CloseReason,
     ConsumerCancelled,
     DecodeError,
+    MessageTooLarge,
     Outcome,
     OutcomeUnknown,
     ReturnedError,
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from txpika.channel import Channel
     from txpika.consumer import Consumer
 
-#: The queue that is none: replies to it go straight to the channel that consumes from it.
-REPLY_TO = "amq.rabbitmq.reply-to"
 #: How long a call waits for its reply if it does not say, in seconds.
 DEFAULT_CALL_TIMEOUT = 30.0
 
@@ -149,9 +149,10 @@ class RPCClient:
         @return: Fires with the reply, a L{Delivery} that needs no ack. It fails with
             L{txpika.exceptions.ReturnedError}, at once, when no queue takes the request; with
             L{txpika.exceptions.CallTimeout}; with L{txpika.exceptions.NackError} in confirm mode, when the broker
-            refuses it; with why the channel or the connection ended; with
-            L{txpika.exceptions.ConsumerCancelled} when this client was closed; and with what else
-            L{txpika.channel.Channel.basic_publish} fails with. C{outcome} tells whether the request was sent.
+            refuses it; with L{txpika.exceptions.MessageTooLarge} when the reply is over C{max_body_size}; with why the
+            channel or the connection ended; with L{txpika.exceptions.ConsumerCancelled} when this client was closed;
+            and with what else L{txpika.channel.Channel.basic_publish} fails with. C{outcome} tells whether the request
+            was sent.
         @raise ValueError: when an argument is outside its limits, C{properties} have a C{correlation_id} or C{reply_to}
             of their own, or the channel is in transaction mode.
         @raise TypeError: when an argument is of a wrong type.
@@ -240,16 +241,24 @@ class RPCClient:
         self._fail(call, CallTimeout(f"no reply within {call.timeout:g} seconds", outcome))
 
     def _replied(self, reply: Delivery) -> None:
-        try:
-            correlation_id = reply.properties.correlation_id
-        except DecodeError:
-            correlation_id = None
-        call = None if correlation_id is None else self._calls.get(correlation_id)
+        call = self._calls.get(_correlation_id(reply))
         if call is None:
             self.late += 1
         else:
             self.forget(call)
             call.reply.callback(reply)
+
+    def dropped(self, error: MessageTooLarge) -> bool:
+        """
+        A message for a consumer of the channel was over C{max_body_size}.
+
+        @return: Whether a call waited for it.
+        """
+        call = self._calls.get(_correlation_id(error.delivery))
+        if call is None:
+            return False
+        self._fail(call, error)
+        return True
 
     def returned(self, message: ReturnedMessage) -> bool:
         """
@@ -257,11 +266,8 @@ class RPCClient:
 
         @return: Whether it was a request of this client.
         """
-        try:
-            correlation_id = message.properties.correlation_id
-        except DecodeError:
-            return False
-        if correlation_id is None or not correlation_id.startswith(self._prefix):
+        correlation_id = _correlation_id(message)
+        if not correlation_id.startswith(self._prefix):
             return False
         call = self._calls.get(correlation_id)
         if call is not None:
@@ -286,6 +292,14 @@ class RPCClient:
 
     def __repr__(self) -> str:
         return f"<RPCClient on {self.channel!r}, {self.pending} pending, {self.late} late>"
+
+
+def _correlation_id(message: Delivery | ReturnedMessage) -> str:
+    """@return: C{""} where there is none."""
+    try:
+        return message.properties.correlation_id or ""
+    except DecodeError:
+        return ""
 
 
 def _request(properties: BasicProperties | None, correlation_id: str) -> BasicProperties:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from txpika.core.connection import Connection
     from txpika.core.content import Content
 
+#: The queue that is none: direct replies come to who consumes from it (rabbitmq.com/docs/direct-reply-to).
+REPLY_TO = "amq.rabbitmq.reply-to"
 #: Tags remembered after their consumer is gone, for deliveries that were on their way.
 MAX_GONE = 256
 
@@ -25,13 +27,14 @@ MAX_GONE = 256
 class Consumers:
     """The consumers of one channel."""
 
-    __slots__ = ("_by_tag", "_channel", "_connection", "_gone", "_last_tag")
+    __slots__ = ("_by_tag", "_channel", "_connection", "_direct", "_gone", "_last_tag")
 
     def __init__(self, channel: Channel, connection: Connection) -> None:
         self._channel = channel
         self._connection = connection
         self._by_tag: dict[bytes, Any] = {}
         self._gone: dict[bytes, bool] = {}
+        self._direct: set[str] = set()
         self._last_tag = 0
 
     def get(self, tag: bytes) -> Any:
@@ -40,7 +43,13 @@ class Consumers:
             when there is none, or when it is not as simple.
         """
         consumer = self._by_tag.get(tag)
-        return None if consumer is None or (self._channel.acks.recovering and not consumer.no_ack) else consumer
+        if consumer is None or consumer.consumer_tag in self._direct:
+            return None
+        return None if self._channel.acks.recovering and not consumer.no_ack else consumer
+
+    def takes_direct_replies(self, method: Basic.Deliver | Basic.GetOk) -> bool:
+        """@return: Whether the delivery is for a consumer of direct replies, or was for one that is gone."""
+        return bool(self._direct) and isinstance(method, Basic.Deliver) and method.consumer_tag in self._direct
 
     def consume(
         self,
@@ -80,6 +89,12 @@ class Consumers:
 
         completion = self._channel.call(method, consuming, timeout)
         self._by_tag[tag] = consumer
+        if queue == REPLY_TO:
+            if len(self._direct) >= MAX_GONE:
+                self._direct.clear()
+            self._direct.add(consumer.consumer_tag)
+        else:
+            self._direct.discard(consumer.consumer_tag)
         return completion
 
     def cancel(self, consumer_tag: str, nowait: bool = False, timeout: float | None = None) -> Any:
