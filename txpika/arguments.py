@@ -365,7 +365,8 @@ class ConsumerArguments(Arguments):
 
     Refused as RabbitMQ refuses it: both arguments together (406), C{stream_offset} with C{no_ack} (540, and the
     connection is closed), and offsets of no legal form (541, the same). A stream is consumed with a prefetch count only
-    (406 without).
+    (406 without), and takes nothing back: RabbitMQ may close the connection for a C{nack} or C{reject} (540). Say
+    C{stream_offset} for each stream, if only C{"next"}, and the consumer itself does neither.
 
     @ivar of_stream: Only a stream can be consumed with these.
     """

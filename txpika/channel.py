@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from txpika.arguments import ConsumerArguments, QueueArguments
 from txpika.consumer import DEFAULT_BUFFER_SIZE, Consumer
+from txpika.core.consumers import STREAM_OFFSET
 from txpika.exceptions import AMQPError, CloseReason, MessageTooLarge, WrongThread
 from txpika.handling import AckPolicy, OnDelivery, OnError, make_handler
 from txpika.message import Delivery, ReturnedMessage
@@ -411,7 +412,8 @@ class Channel:
         @param ack: C{"explicit"}: the program acknowledges each delivery. C{"on-success"}: the consumer does when
             C{on_delivery} has ended, unless that settled it already.
         @param on_error: With C{"on-success"}, what becomes of a delivery whose function failed:
-            C{"requeue-once"} (a redelivered one is rejected), C{"requeue"}, C{"reject"}.
+            C{"requeue-once"} (a redelivered one is rejected), C{"requeue"}, C{"reject"}. From a stream: it is
+            acknowledged, for a stream takes nothing back; C{arguments} must have C{x-stream-offset} then.
         @param buffer_size: Deliveries that may wait in the consumer, for their turn or to be iterated over. When there
             are as many, the connection reads no more until there are half as many, unless somebody waits for an answer
             of the broker. A prefetch count (L{basic_qos}) that is lower lets the other consumers of the connection go
@@ -421,12 +423,14 @@ class Channel:
         """
         if isinstance(arguments, ConsumerArguments):
             arguments.check_consume(no_ack)
+        of_stream = isinstance(arguments, Mapping) and STREAM_OFFSET in arguments
         handler = None
         if on_delivery is not None:
-            handler = make_handler(on_delivery, concurrency, ack, on_error, no_ack)
+            handler = make_handler(on_delivery, concurrency, ack, on_error, no_ack, of_stream)
         elif concurrency or ack != "explicit":
             raise ValueError("concurrency and ack are about on_delivery, and there is none")
-        consumer = Consumer(self, consumer_tag, handler, no_ack, integer("buffer_size", buffer_size, 1, 2**31))
+        integer("buffer_size", buffer_size, 1, 2**31)
+        consumer = Consumer(self, consumer_tag, handler, no_ack, buffer_size, of_stream)
         consuming: Deferred[Any] = self._do(
             self._core.consumers.consume, consumer, queue, exclusive, arguments, nowait=nowait, timeout=timeout
         )

@@ -55,15 +55,18 @@ class Handler:
         concurrency: int = 0,
         ack: AckPolicy = "explicit",
         on_error: OnError = "requeue-once",
+        of_stream: bool = False,
     ) -> None:
         """
         @param concurrency: How many may be handled at once; 0 for no limit.
         @param on_error: For the policy C{"on-success"} only.
+        @param of_stream: The deliveries come from a stream, which takes none back.
         """
         self._function = function
         self._concurrency = concurrency
         self._acks = ack == "on-success"
         self._on_error: OnError = on_error
+        self._of_stream = of_stream
         self._starting = False
         self._waiting: deque[Delivery] = deque()
         self._idle: list[Deferred[None]] = []
@@ -162,7 +165,7 @@ class Handler:
     def _settle(self, failure: Failure | None, delivery: Delivery) -> None:
         # The function may have settled it by itself, and the channel may be gone: then the broker gives it back.
         with suppress(StaleDelivery):
-            if failure is None:
+            if failure is None or self._of_stream:
                 delivery.ack()
             elif requeues(self._on_error, delivery):
                 delivery.nack(requeue=True)
@@ -179,7 +182,14 @@ class Handler:
         )
 
 
-def make_handler(function: OnDelivery, concurrency: int, ack: AckPolicy, on_error: OnError, no_ack: bool) -> Handler:
+def make_handler(
+    function: OnDelivery,
+    concurrency: int,
+    ack: AckPolicy,
+    on_error: OnError,
+    no_ack: bool,
+    of_stream: bool = False,
+) -> Handler:
     """
     @return: A L{Handler}, once its arguments make sense.
     @raise TypeError: when one is of a wrong type.
@@ -193,4 +203,4 @@ def make_handler(function: OnDelivery, concurrency: int, ack: AckPolicy, on_erro
         raise ValueError(f"on_error is {on_error!r}, it must be one of {ON_ERROR}")
     if ack != "explicit" and no_ack:
         raise ValueError(f"ack is {ack!r} and no_ack is true: there is nothing to acknowledge")
-    return Handler(function, integer("concurrency", concurrency, 0, 2**31), ack, on_error)
+    return Handler(function, integer("concurrency", concurrency, 0, 2**31), ack, on_error, of_stream)

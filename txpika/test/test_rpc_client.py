@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-import txpika
 from txpika.core.consumers import REPLY_TO
 from txpika.exceptions import (
     AMQPError,
@@ -18,18 +16,14 @@ from txpika.exceptions import (
     ChannelClosed,
     ConnectionLost,
     ConsumerCancelled,
-    MessageTooLarge,
     NackError,
     OutboundBufferFull,
-    ProtocolError,
     ReturnedError,
-    StaleDelivery,
 )
 from txpika.parameters import ConnectionParameters
 from txpika.rpc_client import RPCClient
 from txpika.spec import Basic, BasicProperties, Channel, Confirm, Tx, decode_method
-from txpika.test.fakes import TwistedPeer, content, frame, method
-from txpika.test.test_live import Live, failure_of
+from txpika.test.fakes import TwistedPeer, content, method
 
 #: What RabbitMQ makes of C{amq.rabbitmq.reply-to} in a request.
 REWRITTEN = f"{REPLY_TO}.g1h2AA5yZXBseUAyMjA0Mjk5NgAABNYAAAAAawXEuA==.2nyNJuAZCJmewc8GMmInkA=="
@@ -559,199 +553,3 @@ class BufferTests(Asking):
     def test_the_limit_holds_for_requests(self) -> None:
         self.hold()
         self.fails(self.rpc.call("", "q", b""), OutboundBufferFull, "not sent")
-
-
-class NumberTests(Asking):
-    """
-    RabbitMQ before 4.2 does not count direct replies among the deliveries of the channel: each has the tag of the next
-    delivery. From 4.2 on it counts them.
-    """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.got: list[txpika.Delivery] = []
-        self.channel.basic_consume("q", self.got.append, consumer_tag="other")
-        self.peer.send(method(1, Basic.ConsumeOk("other")))
-        self.peer.frames()
-
-    def replied(self, tag: int) -> txpika.Delivery:
-        call = self.rpc.call("", "q", b"")
-        properties = BasicProperties(correlation_id=self.request())
-        self.peer.send(content(1, Basic.Deliver(self.tag, tag, False, "", REWRITTEN), b"", properties.encode()))
-        return self.successResultOf(call)
-
-    def deliver(self, tag: int) -> txpika.Delivery:
-        self.peer.send(content(1, Basic.Deliver("other", tag, False, "", "q"), b""))
-        return self.got[-1]
-
-    def numbers(self, *tags: int | str) -> None:
-        """Deliveries with these tags arrive; those with an C{"r"} are direct replies."""
-        for tag in tags:
-            if isinstance(tag, str):
-                self.replied(int(tag.removeprefix("r")))
-            else:
-                self.assertEqual(self.deliver(tag).delivery_tag, tag)
-        self.assertIsNone(self.peer.connection.reason)
-
-    def test_replies_that_are_not_counted(self) -> None:
-        self.numbers("r1", "r1", 1, 2, "r3", "r3", "r3", 3, 4, "r5", 5)
-        self.got[-1].ack(multiple=True)
-        self.assertEqual(self.peer.methods(), [Basic.Ack(5, True)])
-        for delivery in self.got:
-            self.assertRaises(StaleDelivery, delivery.ack)
-
-    def test_replies_that_are_counted(self) -> None:
-        self.numbers("r1", "r2", 3, 4, "r5", "r6", "r7", 8, "r9", 10)
-        for delivery in self.got:
-            delivery.ack()
-        self.assertEqual(self.peer.methods(), [Basic.Ack(tag) for tag in (3, 4, 8, 10)])
-
-    def test_what_is_out_of_order_all_the_same(self) -> None:
-        cases: tuple[tuple[tuple[int | str, ...], int], ...] = (
-            (("r1",), 3),
-            (("r1", 1), 1),
-            ((1, "r2", 2), 2),
-            ((1, 2), 2),
-        )
-        for tags, wrong in cases:
-            self.setUp()
-            self.numbers(*tags)
-            self.peer.send(content(1, Basic.Deliver("other", wrong, False, "", "q"), b""))
-            self.assertIsInstance(self.peer.connection.reason, ProtocolError, f"{wrong} after {tags}")
-
-    def test_a_reply_settles_nothing_else(self) -> None:
-        reply = self.replied(1)
-        self.deliver(1)
-        for settle in (reply.ack, reply.nack, reply.reject, lambda: reply.ack(multiple=True)):
-            self.assertRaises(StaleDelivery, settle)
-        self.assertIs(reply.channel, self.channel)
-        self.assertEqual(self.peer.methods(), [])
-        self.got[0].ack()
-        self.assertEqual(self.peer.methods(), [Basic.Ack(1)])
-
-
-class LargeReplyTests(Asking):
-    """A reply over C{max_body_size}."""
-
-    parameters = ConnectionParameters(heartbeat=0, max_body_size=10)
-
-    def test_fails_at_once(self) -> None:
-        call = self.rpc.call("", "q", b"")
-        self.reply(self.request(), b"x" * 11)
-        self.assertEqual(self.fails(call, MessageTooLarge, "closed").size, 11)
-        self.assertEqual(self.peer.names(), [])
-
-
-class ReadingTests(Asking):
-    """Somebody else on the connection has enough, and reading is paused."""
-
-    def test_a_call_gets_its_reply_all_the_same(self) -> None:
-        self.channel.basic_consume("q", buffer_size=2, no_ack=True, consumer_tag="full")
-        self.peer.send(method(1, Basic.ConsumeOk("full")))
-        self.peer.frames()
-        for _ in range(2):
-            self.replies += 1
-            self.peer.send(content(1, Basic.Deliver("full", self.replies, False, "", "q"), b""))
-        self.assertFalse(self.peer.transport.reading)
-        calls = [self.rpc.call("", "q", b"") for _ in range(2)]
-        self.assertTrue(self.peer.transport.reading)
-        self.peer.send(frame(8, 0, b""))
-        self.assertTrue(self.peer.transport.reading)
-        (_, one), _ = self.requests()
-        self.reply(one.correlation_id)
-        self.successResultOf(calls[0])
-        self.assertTrue(self.peer.transport.reading, "one more is waited for")
-        calls[1].cancel()
-        self.failureResultOf(calls[1], CancelledError)
-        self.peer.send(frame(8, 0, b""))
-        self.assertFalse(self.peer.transport.reading)
-
-
-class LiveClientTests(Live):
-    """Against RabbitMQ."""
-
-    async def serve(self, **more: Any) -> txpika.Consumer:
-        channel = await self.connection.channel()
-        return await channel.rpc_server(self.queue, lambda request: request.body[::-1], **more)
-
-    async def test_there_and_back(self) -> None:
-        await self.serve()
-        async with await self.channel.rpc_client() as rpc:
-            reply = await rpc.call("", self.queue, b"abc", BasicProperties(message_id="m"))
-            self.assertEqual(reply.body, b"cba")
-        again = await self.channel.rpc_client()
-        self.assertEqual((await again.call("", self.queue, b"xy")).body, b"yx")
-
-    async def test_3000_at_once(self) -> None:
-        await self.serve()
-        other = await txpika.connect(self.uri)
-        self.addCleanup(other.close)
-        channel = await other.channel()
-        await channel.confirm_select()
-        one, two = await self.channel.rpc_client(), await channel.rpc_client()
-        calls = [rpc.call("", self.queue, b"%05d" % n) for n in range(1500) for rpc in (one, two)]
-        replies = await gatherResults(calls)
-        self.assertEqual([reply.body[::-1] for reply in replies], [b"%05d" % (n // 2) for n in range(3000)])
-        self.assertEqual((one.pending, one.late, two.pending, two.late), (0, 0, 0, 0))
-
-    async def test_unroutable(self) -> None:
-        own: list[bytes] = []
-        self.channel.on_return = lambda message: own.append(message.body)
-        rpc = await self.channel.rpc_client()
-        for confirm in (False, True):
-            if confirm:
-                await self.channel.confirm_select()
-            error = await failure_of(rpc.call("", "nowhere", b"request", timeout=50), ReturnedError)
-            self.assertEqual((error.message.reply_code, error.message.body), (312, b"request"))
-            published = self.channel.basic_publish("", "nowhere", b"of the program", mandatory=True)
-            if confirm:
-                await failure_of(published, ReturnedError)
-            await self.channel.queue_declare(self.queue, passive=True)
-        self.assertEqual(own, [b"of the program"])
-
-    async def test_a_queue_that_is_full_refuses(self) -> None:
-        arguments = txpika.QueueArguments(max_length=1, overflow="reject-publish")
-        full = (await self.channel.queue_declare(exclusive=True, arguments=arguments)).queue
-        await self.channel.confirm_select()
-        await self.channel.basic_publish("", full, b"")
-        rpc = await self.channel.rpc_client()
-        await failure_of(rpc.call("", full, b""), NackError)
-
-    async def test_late_replies(self) -> None:
-        rpc = await self.channel.rpc_client()
-        timed_out = rpc.call("", self.queue, b"1", timeout=0.05)
-        cancelled = rpc.call("", self.queue, b"2")
-        await failure_of(timed_out, CallTimeout)
-        cancelled.cancel()
-        await failure_of(cancelled, CancelledError)
-        await self.serve()
-        self.assertEqual((await rpc.call("", self.queue, b"in order")).body, b"redro ni")
-        self.assertEqual(rpc.late, 2)
-
-    async def test_the_broker_closes_the_channel(self) -> None:
-        rpc = await self.channel.rpc_client()
-        call = rpc.call("", self.queue, b"")
-        self.channel.queue_declare("no such queue", passive=True).addErrback(lambda failure: None)
-        self.assertEqual((await failure_of(call, ChannelClosed)).reply_code, 404)
-
-    async def test_a_client_that_is_gone_hurts_no_server(self) -> None:
-        release: Deferred[bytes] = Deferred()
-        handled = Counter[bytes]()
-        serving = await self.connection.channel()
-
-        def handler(request: txpika.Delivery) -> Deferred[bytes] | bytes:
-            handled[request.body] += 1
-            return release if request.body == b"slow" else b"quick"
-
-        await serving.rpc_server(self.queue, handler)
-        other = await txpika.connect(self.uri)
-        rpc = await (await other.channel()).rpc_client()
-        lost = rpc.call("", self.queue, b"slow")
-        await rpc.call("", self.queue, b"quick")
-        await other.close()
-        await failure_of(lost, txpika.exceptions.ConnectionClosed)
-        release.callback(b"for nobody")
-        rpc = await self.channel.rpc_client()
-        self.assertEqual((await rpc.call("", self.queue, b"again")).body, b"quick")
-        self.assertTrue(serving.is_open)
-        self.assertEqual(handled, Counter([b"slow", b"quick", b"again"]))

@@ -9,13 +9,12 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 import txpika
-from txpika.exceptions import CallTimeout, NackError
+from txpika.exceptions import NackError
 from txpika.handling import OnError
 from txpika.parameters import ConnectionParameters
 from txpika.rpc_server import Reply
 from txpika.spec import Basic, BasicProperties, Confirm, Method, decode_method
 from txpika.test.fakes import TwistedPeer, content, method
-from txpika.test.test_live import Live, failure_of
 
 
 class Broken(Exception):
@@ -302,76 +301,3 @@ class FailureTests(Answering):
         self.assertRaises(ValueError, self.channel.rpc_server, "q", handler, no_ack=True)
         self.assertRaises(ValueError, self.channel.rpc_server, "q", handler, concurrency=-1)
         self.assertEqual(self.peer.methods()[1:], [])
-
-
-class LiveServerTests(Live):
-    """Against RabbitMQ."""
-
-    async def test_an_error_reply_and_a_dead_letter(self) -> None:
-        dead = (await self.channel.queue_declare(exclusive=True)).queue
-        arguments = txpika.QueueArguments(dead_letter_exchange="", dead_letter_routing_key=dead)
-        queue = (await self.channel.queue_declare(exclusive=True, arguments=arguments)).queue
-
-        async def handler(request: txpika.Delivery) -> bytes:
-            return b"%d" % (100 // int(request.body))
-
-        def error_reply(request: txpika.Delivery, error: Exception) -> tuple[bytes, BasicProperties]:
-            return str(error).encode(), BasicProperties(type=type(error).__name__)
-
-        await self.channel.basic_qos(prefetch_count=10)
-        await self.channel.rpc_server(queue, handler, error_reply=error_reply)
-        rpc = await (await self.connection.channel()).rpc_client()
-        self.assertEqual((await rpc.call("", queue, b"7")).body, b"14")
-        failed = await rpc.call("", queue, b"0")
-        self.assertEqual(failed.properties.type, "ZeroDivisionError")
-        async for delivery in await self.channel.basic_consume(dead, no_ack=True):
-            self.assertEqual(delivery.body, b"0")
-            (death,) = txpika.x_death(delivery.properties)
-            self.assertEqual((death.queue, death.reason), (queue, "rejected"))
-            break
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-    async def test_reply_queues_that_are_not_there(self) -> None:
-        for confirm in (False, True):
-            channel = await self.connection.channel()
-            if confirm:
-                await channel.confirm_select()
-            consumer = await channel.rpc_server(self.queue, lambda request: b"answer")
-            for address in ("no such queue", "amq.rabbitmq.reply-to.x"):
-                await self.channel.basic_publish("", self.queue, b"", BasicProperties(reply_to=address))
-            rpc = await channel.rpc_client()
-            self.assertEqual((await rpc.call("", self.queue, b"")).body, b"answer")
-            self.assertEqual(await consumer.drain(), 0)
-            await self.depth(0)
-
-    async def test_an_ordinary_reply_queue(self) -> None:
-        await self.channel.rpc_server(self.queue, lambda request: b"answer")
-        replies = (await self.channel.queue_declare(exclusive=True)).queue
-        consumer = await self.channel.basic_consume(replies, no_ack=True)
-        properties = BasicProperties(reply_to=replies, correlation_id="mine")
-        await self.channel.basic_publish("", self.queue, b"", properties)
-        reply = await consumer.__anext__()
-        self.assertEqual((reply.body, reply.properties.correlation_id), (b"answer", "mine"))
-
-    async def test_a_handler_that_asks_others_on_the_same_connection(self) -> None:
-        # With its buffer full, the server has had enough: the reply it waits for must get through all the same.
-        inner = (await self.channel.queue_declare(exclusive=True)).queue
-        await self.channel.rpc_server(inner, lambda request: request.body.upper())
-        rpc = await (await self.connection.channel()).rpc_client()
-
-        async def handler(request: txpika.Delivery) -> bytes:
-            return (await rpc.call("", inner, request.body, timeout=50)).body
-
-        serving = await self.connection.channel()
-        await serving.rpc_server(self.queue, handler, concurrency=1, buffer_size=2)
-        other = await txpika.connect(self.uri)
-        self.addCleanup(other.close)
-        asking = await (await other.channel()).rpc_client()
-        calls = [asking.call("", self.queue, b"n%d" % n, timeout=50) for n in range(50)]
-        self.assertEqual([(await call).body for call in calls], [b"N%d" % n for n in range(50)])
-
-    async def test_no_reply_at_all(self) -> None:
-        await self.channel.rpc_server(self.queue, lambda request: None)
-        rpc = await self.channel.rpc_client()
-        await failure_of(rpc.call("", self.queue, b"", timeout=0.2), CallTimeout)
-        await self.depth(0)
