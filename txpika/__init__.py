@@ -12,14 +12,17 @@ from txpika._version import __version__
 
 TYPE_CHECKING = False  # type checkers take it for true by its name; importing it from typing costs 5 ms
 if TYPE_CHECKING:
+    from txpika.arguments import ConsumerArguments, QueueArguments
     from txpika.channel import Channel
     from txpika.consumer import Consumer
     from txpika.credentials import AMQPlainCredentials, ExternalCredentials, PlainCredentials
+    from txpika.deaths import Death, DeathEvent, x_death, x_death_count, x_first_death, x_last_death
     from txpika.endpoint import BrokerEndpoint, connect
     from txpika.events import Instrument
     from txpika.message import Delivery, ReturnedMessage
     from txpika.parameters import ConnectionParameters
     from txpika.protocol import AMQPFactory, AMQPProtocol
+    from txpika.rpc_client import RPCClient
     from txpika.spec import BasicProperties
     from txpika.tls import TLSOptions
     from txpika.uri import parse_uri
@@ -33,14 +36,23 @@ _HOMES = {
     "Channel": "txpika.channel",
     "ConnectionParameters": "txpika.parameters",
     "Consumer": "txpika.consumer",
+    "ConsumerArguments": "txpika.arguments",
+    "Death": "txpika.deaths",
+    "DeathEvent": "txpika.deaths",
     "Delivery": "txpika.message",
     "ExternalCredentials": "txpika.credentials",
     "Instrument": "txpika.events",
     "PlainCredentials": "txpika.credentials",
+    "QueueArguments": "txpika.arguments",
+    "RPCClient": "txpika.rpc_client",
     "ReturnedMessage": "txpika.message",
     "TLSOptions": "txpika.tls",
     "connect": "txpika.endpoint",
     "parse_uri": "txpika.uri",
+    "x_death": "txpika.deaths",
+    "x_death_count": "txpika.deaths",
+    "x_first_death": "txpika.deaths",
+    "x_last_death": "txpika.deaths",
 }
 
 __all__ = [
@@ -52,15 +64,24 @@ __all__ = [
     "Channel",
     "ConnectionParameters",
     "Consumer",
+    "ConsumerArguments",
+    "Death",
+    "DeathEvent",
     "Delivery",
     "ExternalCredentials",
     "Instrument",
     "PlainCredentials",
+    "QueueArguments",
+    "RPCClient",
     "ReturnedMessage",
     "TLSOptions",
     "__version__",
     "connect",
     "parse_uri",
+    "x_death",
+    "x_death_count",
+    "x_first_death",
+    "x_last_death",
 ]
 
 

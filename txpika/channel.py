@@ -9,27 +9,29 @@ the engine's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from txpika.arguments import ConsumerArguments
 from txpika.consumer import DEFAULT_BUFFER_SIZE, Consumer
+from txpika.core.consumers import STREAM_OFFSET
+from txpika.declarations import Arguments, Declarations
 from txpika.exceptions import AMQPError, ChannelClosed, CloseReason, MessageTooLarge, WrongThread
 from txpika.handling import AckPolicy, Handler, OnDelivery, OnError, make_handler
 from txpika.message import Delivery, ReturnedMessage
 from txpika.parameters import integer, seconds
-from txpika.spec import Basic, BasicProperties, Confirm, Exchange, Method, Queue, Tx
+from txpika.rpc_client import RPCClient
+from txpika.rpc_server import OnRequest, RPCServer, ToReply
+from txpika.spec import Basic, BasicProperties, Confirm, Tx
 
 if TYPE_CHECKING:
     from txpika.core.channel import Channel as Core
     from txpika.protocol import AMQPProtocol
 
-_T = TypeVar("_T")
-Arguments = Mapping[str, object] | None
 
-
-class Channel:
+class Channel(Declarations):
     """
     What L{txpika.protocol.AMQPProtocol.channel} ends with.
 
@@ -50,10 +52,11 @@ class Channel:
     _log = Logger()
 
     def __init__(self, channel: Core, connection: AMQPProtocol) -> None:
-        self._core = channel
+        super().__init__(channel)
         self.connection = connection
         self.on_return: Callable[[ReturnedMessage], None] | None = None
         self._ends: list[Deferred[CloseReason]] = []
+        self._rpc: RPCClient | None = None
 
     @property
     def channel_number(self) -> int:
@@ -66,6 +69,11 @@ class Channel:
         return self._core.reason is None
 
     @property
+    def mode(self) -> str:
+        """C{"confirm"} after L{confirm_select}, C{"tx"} after L{tx_select}, else C{""}."""
+        return self._core.mode
+
+    @property
     def closed(self) -> Deferred[CloseReason]:
         """Fires with the reason when the channel is closed; never fails. Each access makes a new Deferred."""
         if self._core.ended:
@@ -74,195 +82,6 @@ class Channel:
         waiter: Deferred[CloseReason] = Deferred(self._ends.remove)
         self._ends.append(waiter)
         return waiter
-
-    def _do(self, function: Callable[..., Deferred[_T] | None], *arguments: Any, **more: Any) -> Deferred[_T]:
-        """What the engine raises for the state it is in becomes a failure; what it raises for an argument stays."""
-        timeout = more.get("timeout")
-        if timeout is not None:
-            seconds("timeout", timeout)
-        try:
-            result = function(*arguments, **more)
-        except WrongThread:
-            raise  # a Deferred would be of no use there
-        except AMQPError as error:
-            return fail(error)
-        return succeed(None) if result is None else result  # type: ignore[arg-type]
-
-    def _call(self, method: Method, timeout: float | None) -> Deferred[Any]:
-        return self._do(self._core.call, method, timeout=timeout)
-
-    # Exchanges
-
-    def exchange_declare(
-        self,
-        exchange: str,
-        exchange_type: str = "direct",
-        passive: bool = False,
-        durable: bool = False,
-        auto_delete: bool = False,
-        internal: bool = False,
-        nowait: bool = False,
-        arguments: Arguments = None,
-        *,
-        timeout: float | None = None,
-    ) -> Deferred[Exchange.DeclareOk]:
-        """
-        C{exchange.declare}: create an exchange, or check that it is there.
-
-        @param exchange: Its name.
-        @param exchange_type: C{direct}, C{fanout}, C{topic}, C{headers}, or one a plugin of the broker brings.
-        @param passive: Only check that it exists (404 if not).
-        @param durable: It survives a restart of the broker.
-        @param auto_delete: The broker deletes it when nothing is bound to it any more.
-        @param internal: Only other exchanges can publish to it.
-        @param arguments: More arguments, e.g. C{alternate-exchange}.
-        @return: Fires with C{Exchange.DeclareOk}.
-        """
-        table = arguments or {}
-        return self._call(
-            Exchange.Declare(0, exchange, exchange_type, passive, durable, auto_delete, internal, nowait, table),
-            timeout,
-        )
-
-    def exchange_delete(
-        self, exchange: str, if_unused: bool = False, nowait: bool = False, *, timeout: float | None = None
-    ) -> Deferred[Exchange.DeleteOk]:
-        """
-        C{exchange.delete}.
-
-        @param if_unused: Only if nothing is bound to it (406 if something is).
-        @return: Fires with C{Exchange.DeleteOk}.
-        """
-        return self._call(Exchange.Delete(0, exchange, if_unused, nowait), timeout)
-
-    def exchange_bind(
-        self,
-        destination: str,
-        source: str,
-        routing_key: str = "",
-        nowait: bool = False,
-        arguments: Arguments = None,
-        *,
-        timeout: float | None = None,
-    ) -> Deferred[Exchange.BindOk]:
-        """
-        C{exchange.bind} of RabbitMQ (rabbitmq.com/docs/e2e): let messages of one exchange into another.
-
-        @param destination: The exchange they go to.
-        @param source: The exchange they come from.
-        @param routing_key: Which messages, as the type of the source reads it.
-        @param arguments: For a source of type C{headers}, which headers.
-        @return: Fires with C{Exchange.BindOk}.
-        """
-        return self._call(Exchange.Bind(0, destination, source, routing_key, nowait, arguments or {}), timeout)
-
-    def exchange_unbind(
-        self,
-        destination: str,
-        source: str,
-        routing_key: str = "",
-        nowait: bool = False,
-        arguments: Arguments = None,
-        *,
-        timeout: float | None = None,
-    ) -> Deferred[Exchange.UnbindOk]:
-        """
-        C{exchange.unbind} of RabbitMQ: undo an L{exchange_bind} made with the same arguments.
-
-        @return: Fires with C{Exchange.UnbindOk}.
-        """
-        return self._call(Exchange.Unbind(0, destination, source, routing_key, nowait, arguments or {}), timeout)
-
-    # Queues
-
-    def queue_declare(
-        self,
-        queue: str = "",
-        passive: bool = False,
-        durable: bool = False,
-        exclusive: bool = False,
-        auto_delete: bool = False,
-        nowait: bool = False,
-        arguments: Arguments = None,
-        *,
-        timeout: float | None = None,
-    ) -> Deferred[Queue.DeclareOk]:
-        """
-        C{queue.declare}: create a queue, or check that it is there.
-
-        @param queue: Its name; C{""} lets the broker choose one, which the result tells.
-        @param passive: Only check that it exists (404 if not).
-        @param durable: It survives a restart of the broker.
-        @param exclusive: Only this connection uses it, and it goes with the connection.
-        @param auto_delete: The broker deletes it when its last consumer is gone.
-        @param arguments: More arguments, e.g. C{x-queue-type}.
-        @return: Fires with C{Queue.DeclareOk}: C{queue}, C{message_count}, C{consumer_count}.
-        """
-        table = arguments or {}
-        return self._call(Queue.Declare(0, queue, passive, durable, exclusive, auto_delete, nowait, table), timeout)
-
-    def queue_bind(
-        self,
-        queue: str,
-        exchange: str,
-        routing_key: str = "",
-        nowait: bool = False,
-        arguments: Arguments = None,
-        *,
-        timeout: float | None = None,
-    ) -> Deferred[Queue.BindOk]:
-        """
-        C{queue.bind}: let messages of an exchange into a queue.
-
-        @param queue: The queue; C{""} for the last one declared on this channel.
-        @param exchange: The exchange.
-        @param routing_key: Which messages, as the type of the exchange reads it.
-        @param arguments: For an exchange of type C{headers}, which headers.
-        @return: Fires with C{Queue.BindOk}.
-        """
-        return self._call(Queue.Bind(0, queue, exchange, routing_key, nowait, arguments or {}), timeout)
-
-    def queue_unbind(
-        self,
-        queue: str,
-        exchange: str,
-        routing_key: str = "",
-        arguments: Arguments = None,
-        *,
-        timeout: float | None = None,
-    ) -> Deferred[Queue.UnbindOk]:
-        """
-        C{queue.unbind}: undo a L{queue_bind} made with the same arguments. The protocol knows no C{nowait} here.
-
-        @return: Fires with C{Queue.UnbindOk}.
-        """
-        return self._call(Queue.Unbind(0, queue, exchange, routing_key, arguments or {}), timeout)
-
-    def queue_purge(self, queue: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[Queue.PurgeOk]:
-        """
-        C{queue.purge}: drop the messages in it that nobody holds unacknowledged.
-
-        @return: Fires with C{Queue.PurgeOk}: C{message_count}.
-        """
-        return self._call(Queue.Purge(0, queue, nowait), timeout)
-
-    def queue_delete(
-        self,
-        queue: str,
-        if_unused: bool = False,
-        if_empty: bool = False,
-        nowait: bool = False,
-        *,
-        timeout: float | None = None,
-    ) -> Deferred[Queue.DeleteOk]:
-        """
-        C{queue.delete}.
-
-        @param if_unused: Only without consumers (406 with).
-        @param if_empty: Only without messages (406 with).
-        @return: Fires with C{Queue.DeleteOk}: C{message_count}.
-        """
-        return self._call(Queue.Delete(0, queue, if_unused, if_empty, nowait), timeout)
 
     # Publishing
 
@@ -394,13 +213,14 @@ class Channel:
         @param no_ack: A message is done when it was sent; it need not, and cannot, be acknowledged.
         @param exclusive: No other consumer on this queue (403 if there is one).
         @param consumer_tag: A name of its own on this channel; C{""} makes one.
-        @param arguments: More arguments, e.g. C{x-priority} or C{x-stream-offset}.
+        @param arguments: More arguments: L{ConsumerArguments}, or any mapping, e.g. with C{x-priority}.
         @param concurrency: How many deliveries C{on_delivery} may be at work on at once; 0 for no limit. Others wait
             for their turn, up to C{buffer_size}.
         @param ack: C{"explicit"}: the program acknowledges each delivery. C{"on-success"}: the consumer does when
             C{on_delivery} has ended, unless that settled it already.
         @param on_error: With C{"on-success"}, what becomes of a delivery whose function failed:
-            C{"requeue-once"} (a redelivered one is rejected), C{"requeue"}, C{"reject"}.
+            C{"requeue-once"} (a redelivered one is rejected), C{"requeue"}, C{"reject"}. From a stream: it is
+            acknowledged, for a stream takes nothing back; C{arguments} must have C{x-stream-offset} then.
         @param buffer_size: Deliveries that may wait in the consumer, for their turn or to be iterated over. When there
             are as many, the connection reads no more until there are half as many, unless somebody waits for an answer
             of the broker. A prefetch count (L{basic_qos}) that is lower lets the other consumers of the connection go
@@ -408,22 +228,26 @@ class Channel:
         @return: Fires with the L{Consumer}.
         @raise ValueError: when C{consumer_tag} is in use on this channel, or an argument contradicts another.
         """
+        if isinstance(arguments, ConsumerArguments):
+            arguments.check_consume(no_ack)
+        of_stream = isinstance(arguments, Mapping) and STREAM_OFFSET in arguments
         handler = None
         if on_delivery is not None:
-            handler = make_handler(on_delivery, concurrency, ack, on_error, no_ack)
+            handler = make_handler(on_delivery, concurrency, ack, on_error, no_ack, of_stream)
         elif concurrency or ack != "explicit":
             raise ValueError("concurrency and ack are about on_delivery, and there is none")
-        consumer = self._consumer(queue, consumer_tag, handler, no_ack, integer("buffer_size", buffer_size, 1, 2**31))
+        integer("buffer_size", buffer_size, 1, 2**31)
+        consumer = self._consumer(queue, consumer_tag, handler, no_ack, buffer_size, of_stream)
         consuming: Deferred[Any] = self._do(
             self._core.consumers.consume, consumer, queue, exclusive, arguments, nowait=nowait, timeout=timeout
         )
         return consuming.addCallback(lambda _: consumer) if nowait else consuming
 
     def _consumer(
-        self, queue: str, consumer_tag: str, handler: Handler | None, no_ack: bool, buffer_size: int
+        self, queue: str, consumer_tag: str, handler: Handler | None, no_ack: bool, buffer_size: int, of_stream: bool
     ) -> Consumer:
         """@return: What takes the deliveries from C{queue}, whose name is not needed here."""
-        return Consumer(self, consumer_tag, handler, no_ack, buffer_size)
+        return Consumer(self, consumer_tag, handler, no_ack, buffer_size, of_stream)
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[None]:
         """
@@ -486,6 +310,53 @@ class Channel:
             raise ValueError("requeue is false: RabbitMQ does not implement that")
         return self._do(self._core.recover, timeout=timeout)
 
+    # Requests and replies
+
+    def rpc_client(self, *, timeout: float | None = None) -> Deferred[RPCClient]:
+        """
+        Make ready to send requests and to get their replies, by direct reply-to.
+
+        @return: Fires with an L{RPCClient}.
+        @raise ValueError: when this channel has one already, of which the broker knows one a channel, or is in
+            transaction mode.
+        """
+        if self.mode == "tx":
+            raise ValueError("the channel is in transaction mode: requests would wait for tx_commit")
+        if self.is_open and self._rpc is not None and not self._rpc.ended:
+            raise ValueError("the channel has an RPC client already, or the opening of one was given up")
+        client = RPCClient(self)
+        opening = client.open(timeout)
+        self._rpc = client
+        return opening
+
+    def rpc_server(
+        self,
+        queue: str,
+        handler: OnRequest,
+        *,
+        on_error: OnError = "reject",
+        error_reply: ToReply | None = None,
+        **more: Any,
+    ) -> Deferred[Consumer]:
+        """
+        Answer the requests in a queue. L{basic_qos} before this bounds how many the broker sends ahead.
+
+        @param queue: Where requests come from.
+        @param handler: Called with each request, a L{Delivery}; what it returns is the reply, as L{RPCServer} tells.
+            May return a Deferred of that, or be C{async}.
+        @param on_error: What becomes of a request whose handler failed: C{"reject"} (it is dead-lettered or dropped),
+            C{"requeue-once"} or C{"requeue"}, as for L{basic_consume}.
+        @param error_reply: Called with such a request, unless it goes back into the queue, and with the exception; what
+            it returns is the reply. Without, the requester learns nothing and runs into its time-out.
+        @param more: As for L{basic_consume}: C{concurrency}, C{buffer_size}, C{consumer_tag}, C{timeout} and others.
+        @return: Fires with the L{Consumer}, to C{cancel} or to C{drain}.
+        @raise ValueError: when an argument contradicts another, or the channel is in transaction mode.
+        """
+        if self.mode == "tx":
+            raise ValueError("the channel is in transaction mode: replies would wait for tx_commit")
+        server = RPCServer(self, handler, on_error, error_reply)
+        return self.basic_consume(queue, server.answer, ack="on-success", on_error=on_error, **more)
+
     # The end
 
     def close(
@@ -519,6 +390,8 @@ class Channel:
 
     def returned(self, message: ReturnedMessage) -> None:
         """A message came back that is not the outcome of a publish in confirm mode."""
+        if self._rpc is not None and self._rpc.returned(message):
+            return
         if self.on_return is None:
             self._log.warn("A mandatory message came back and nobody listens (on_return): {message!r}", message=message)
             return
@@ -529,6 +402,8 @@ class Channel:
 
     def dropped(self, error: MessageTooLarge) -> None:
         """A message for a consumer was too large."""
+        if self._rpc is not None and self._rpc.dropped(error):
+            return
         self._log.error("Rejected: {error}", error=error)
 
     def ended(self, reason: CloseReason) -> None:

@@ -288,10 +288,16 @@ class ObservedConsumer(Consumer):
     """A consumer whose deliveries pass through its L{ObservedSource}, wherever they go then."""
 
     def __init__(
-        self, source: ObservedSource, consumer_tag: str, handler: Handler | None, no_ack: bool, buffer_size: int
+        self,
+        source: ObservedSource,
+        consumer_tag: str,
+        handler: Handler | None,
+        no_ack: bool,
+        buffer_size: int,
+        of_stream: bool,
     ) -> None:
         self._source = source
-        super().__init__(source.channel, consumer_tag, handler, no_ack, buffer_size)
+        super().__init__(source.channel, consumer_tag, handler, no_ack, buffer_size, of_stream)
 
     @property
     def deliver(self) -> Callable[[Delivery], None]:
@@ -381,12 +387,12 @@ class ObservedChannel(Channel):
     # Consuming
 
     def _consumer(
-        self, queue: str, consumer_tag: str, handler: Handler | None, no_ack: bool, buffer_size: int
+        self, queue: str, consumer_tag: str, handler: Handler | None, no_ack: bool, buffer_size: int, of_stream: bool
     ) -> Consumer:
         if handler is not None:
             handler.function = partial(self._handle, handler.function)
         source = ObservedSource(self, self._observer, queue, no_ack)
-        return ObservedConsumer(source, consumer_tag, handler, no_ack, buffer_size)
+        return ObservedConsumer(source, consumer_tag, handler, no_ack, buffer_size, of_stream)
 
     def _handle(self, function: OnDelivery, delivery: Delivery) -> object:
         # What an instrument sets in this context ends with it.

@@ -1,0 +1,224 @@
+# -*- test-case-name: txpika.test.test_channel -*-
+"""
+What a channel can be asked about exchanges and queues, as a Twisted program knows it.
+
+Owns the names, arguments and results of these methods, and how a call becomes a Deferred. The rest of the channel, on
+top of this, is L{txpika.channel}'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.defer import Deferred, fail, succeed
+
+from txpika.arguments import QueueArguments
+from txpika.exceptions import AMQPError, WrongThread
+from txpika.parameters import seconds
+from txpika.spec import Exchange, Method, Queue
+
+if TYPE_CHECKING:
+    from txpika.core.channel import Channel as Core
+
+_T = TypeVar("_T")
+Arguments = Mapping[str, object] | None
+
+
+class Declarations:
+    """What L{txpika.channel.Channel} is on top of, where all of this is documented as a whole."""
+
+    def __init__(self, channel: Core) -> None:
+        self._core = channel
+
+    def _do(self, function: Callable[..., Deferred[_T] | None], *arguments: Any, **more: Any) -> Deferred[_T]:
+        """What the engine raises for the state it is in becomes a failure; what it raises for an argument stays."""
+        timeout = more.get("timeout")
+        if timeout is not None:
+            seconds("timeout", timeout)
+        try:
+            result = function(*arguments, **more)
+        except WrongThread:
+            raise  # a Deferred would be of no use there
+        except AMQPError as error:
+            return fail(error)
+        return succeed(None) if result is None else result  # type: ignore[arg-type]
+
+    def _call(self, method: Method, timeout: float | None) -> Deferred[Any]:
+        return self._do(self._core.call, method, timeout=timeout)
+
+    # Exchanges
+
+    def exchange_declare(
+        self,
+        exchange: str,
+        exchange_type: str = "direct",
+        passive: bool = False,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        nowait: bool = False,
+        arguments: Arguments = None,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[Exchange.DeclareOk]:
+        """
+        C{exchange.declare}: create an exchange, or check that it is there.
+
+        @param exchange: Its name.
+        @param exchange_type: C{direct}, C{fanout}, C{topic}, C{headers}, or one a plugin of the broker brings.
+        @param passive: Only check that it exists (404 if not).
+        @param durable: It survives a restart of the broker.
+        @param auto_delete: The broker deletes it when nothing is bound to it any more.
+        @param internal: Only other exchanges can publish to it.
+        @param arguments: More arguments, e.g. C{alternate-exchange}.
+        @return: Fires with C{Exchange.DeclareOk}.
+        """
+        table = arguments or {}
+        return self._call(
+            Exchange.Declare(0, exchange, exchange_type, passive, durable, auto_delete, internal, nowait, table),
+            timeout,
+        )
+
+    def exchange_delete(
+        self, exchange: str, if_unused: bool = False, nowait: bool = False, *, timeout: float | None = None
+    ) -> Deferred[Exchange.DeleteOk]:
+        """
+        C{exchange.delete}.
+
+        @param if_unused: Only if nothing is bound to it (406 if something is).
+        @return: Fires with C{Exchange.DeleteOk}.
+        """
+        return self._call(Exchange.Delete(0, exchange, if_unused, nowait), timeout)
+
+    def exchange_bind(
+        self,
+        destination: str,
+        source: str,
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Arguments = None,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[Exchange.BindOk]:
+        """
+        C{exchange.bind} of RabbitMQ (rabbitmq.com/docs/e2e): let messages of one exchange into another.
+
+        @param destination: The exchange they go to.
+        @param source: The exchange they come from.
+        @param routing_key: Which messages, as the type of the source reads it.
+        @param arguments: For a source of type C{headers}, which headers.
+        @return: Fires with C{Exchange.BindOk}.
+        """
+        return self._call(Exchange.Bind(0, destination, source, routing_key, nowait, arguments or {}), timeout)
+
+    def exchange_unbind(
+        self,
+        destination: str,
+        source: str,
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Arguments = None,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[Exchange.UnbindOk]:
+        """
+        C{exchange.unbind} of RabbitMQ: undo an L{exchange_bind} made with the same arguments.
+
+        @return: Fires with C{Exchange.UnbindOk}.
+        """
+        return self._call(Exchange.Unbind(0, destination, source, routing_key, nowait, arguments or {}), timeout)
+
+    # Queues
+
+    def queue_declare(
+        self,
+        queue: str = "",
+        passive: bool = False,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        nowait: bool = False,
+        arguments: Arguments = None,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[Queue.DeclareOk]:
+        """
+        C{queue.declare}: create a queue, or check that it is there.
+
+        @param queue: Its name; C{""} lets the broker choose one, which the result tells.
+        @param passive: Only check that it exists (404 if not).
+        @param durable: It survives a restart of the broker.
+        @param exclusive: Only this connection uses it, and it goes with the connection.
+        @param auto_delete: The broker deletes it when its last consumer is gone.
+        @param arguments: More arguments: L{QueueArguments}, or any mapping, e.g. with C{x-queue-type}.
+        @return: Fires with C{Queue.DeclareOk}: C{queue}, C{message_count}, C{consumer_count}.
+        @raise ValueError: when a queue of the type in L{QueueArguments} cannot be like that.
+        """
+        if isinstance(arguments, QueueArguments) and not passive:
+            arguments.check_declare(queue, durable, exclusive, auto_delete)
+        table = arguments or {}
+        return self._call(Queue.Declare(0, queue, passive, durable, exclusive, auto_delete, nowait, table), timeout)
+
+    def queue_bind(
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Arguments = None,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[Queue.BindOk]:
+        """
+        C{queue.bind}: let messages of an exchange into a queue.
+
+        @param queue: The queue; C{""} for the last one declared on this channel.
+        @param exchange: The exchange.
+        @param routing_key: Which messages, as the type of the exchange reads it.
+        @param arguments: For an exchange of type C{headers}, which headers.
+        @return: Fires with C{Queue.BindOk}.
+        """
+        return self._call(Queue.Bind(0, queue, exchange, routing_key, nowait, arguments or {}), timeout)
+
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str = "",
+        arguments: Arguments = None,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[Queue.UnbindOk]:
+        """
+        C{queue.unbind}: undo a L{queue_bind} made with the same arguments. The protocol knows no C{nowait} here.
+
+        @return: Fires with C{Queue.UnbindOk}.
+        """
+        return self._call(Queue.Unbind(0, queue, exchange, routing_key, arguments or {}), timeout)
+
+    def queue_purge(self, queue: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[Queue.PurgeOk]:
+        """
+        C{queue.purge}: drop the messages in it that nobody holds unacknowledged.
+
+        @return: Fires with C{Queue.PurgeOk}: C{message_count}.
+        """
+        return self._call(Queue.Purge(0, queue, nowait), timeout)
+
+    def queue_delete(
+        self,
+        queue: str,
+        if_unused: bool = False,
+        if_empty: bool = False,
+        nowait: bool = False,
+        *,
+        timeout: float | None = None,
+    ) -> Deferred[Queue.DeleteOk]:
+        """
+        C{queue.delete}.
+
+        @param if_unused: Only without consumers (406 with).
+        @param if_empty: Only without messages (406 with).
+        @return: Fires with C{Queue.DeleteOk}: C{message_count}.
+        """
+        return self._call(Queue.Delete(0, queue, if_unused, if_empty, nowait), timeout)
