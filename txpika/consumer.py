@@ -53,12 +53,14 @@ class Consumer:
         handler: Handler | None,
         no_ack: bool,
         buffer_size: int = DEFAULT_BUFFER_SIZE,
+        of_stream: bool = False,
     ) -> None:
         self.channel = channel
         self.consumer_tag = consumer_tag
         self.no_ack = no_ack
         self._handler = handler
         self._buffer_size = buffer_size
+        self._of_stream = of_stream
         self._full = False
         self._buffer: deque[Delivery] = deque()
         self._waiters: deque[Deferred[None]] = deque()
@@ -143,7 +145,10 @@ class Consumer:
     def _give_back(self, deliveries: Iterable[Delivery]) -> None:
         for delivery in deliveries:
             with suppress(StaleDelivery):  # the program acked it unseen, by a multiple ack
-                delivery.nack(requeue=True)
+                if self._of_stream:
+                    delivery.ack()  # a stream keeps them anyway, and takes nothing back
+                else:
+                    delivery.nack(requeue=True)
 
     # What waits
 

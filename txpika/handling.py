@@ -35,6 +35,11 @@ ACK_POLICIES: tuple[AckPolicy, ...] = ("explicit", "on-success")
 ON_ERROR: tuple[OnError, ...] = ("requeue-once", "requeue", "reject")
 
 
+def requeues(on_error: OnError, delivery: Delivery) -> bool:
+    """@return: Whether a delivery whose function failed goes back into its queue."""
+    return on_error == "requeue" or (on_error == "requeue-once" and not delivery.redelivered)
+
+
 class Handler:
     """
     @ivar taken: Called with how many deliveries still wait, each time the turn of one has come.
@@ -50,15 +55,18 @@ class Handler:
         concurrency: int = 0,
         ack: AckPolicy = "explicit",
         on_error: OnError = "requeue-once",
+        of_stream: bool = False,
     ) -> None:
         """
         @param concurrency: How many may be handled at once; 0 for no limit.
         @param on_error: For the policy C{"on-success"} only.
+        @param of_stream: The deliveries come from a stream, which takes none back.
         """
         self._function = function
         self._concurrency = concurrency
         self._acks = ack == "on-success"
         self._on_error: OnError = on_error
+        self._of_stream = of_stream
         self._starting = False
         self._waiting: deque[Delivery] = deque()
         self._idle: list[Deferred[None]] = []
@@ -157,9 +165,9 @@ class Handler:
     def _settle(self, failure: Failure | None, delivery: Delivery) -> None:
         # The function may have settled it by itself, and the channel may be gone: then the broker gives it back.
         with suppress(StaleDelivery):
-            if failure is None:
+            if failure is None or self._of_stream:
                 delivery.ack()
-            elif self._on_error == "requeue" or (self._on_error == "requeue-once" and not delivery.redelivered):
+            elif requeues(self._on_error, delivery):
                 delivery.nack(requeue=True)
             else:
                 delivery.reject(requeue=False)
@@ -174,7 +182,14 @@ class Handler:
         )
 
 
-def make_handler(function: OnDelivery, concurrency: int, ack: AckPolicy, on_error: OnError, no_ack: bool) -> Handler:
+def make_handler(
+    function: OnDelivery,
+    concurrency: int,
+    ack: AckPolicy,
+    on_error: OnError,
+    no_ack: bool,
+    of_stream: bool = False,
+) -> Handler:
     """
     @return: A L{Handler}, once its arguments make sense.
     @raise TypeError: when one is of a wrong type.
@@ -188,4 +203,4 @@ def make_handler(function: OnDelivery, concurrency: int, ack: AckPolicy, on_erro
         raise ValueError(f"on_error is {on_error!r}, it must be one of {ON_ERROR}")
     if ack != "explicit" and no_ack:
         raise ValueError(f"ack is {ack!r} and no_ack is true: there is nothing to acknowledge")
-    return Handler(function, integer("concurrency", concurrency, 0, 2**31), ack, on_error)
+    return Handler(function, integer("concurrency", concurrency, 0, 2**31), ack, on_error, of_stream)

@@ -166,6 +166,11 @@ class AMQPProtocol(Protocol):
 
     # For channels and consumers
 
+    @property
+    def clock(self) -> Any:
+        """Where timers come from, an C{IReactorTime}."""
+        return self._clock
+
     def limited(self, waited: Deferred[_T], timeout: float, what: str = "") -> Deferred[_T]:
         """
         Give up on C{waited} after C{timeout} seconds, by cancelling it: it then fails with L{CallTimeout}.
@@ -185,6 +190,14 @@ class AMQPProtocol(Protocol):
     def resume_reading(self, who: object) -> None:
         """C{who} takes more."""
         self._core.intake.release(who)
+
+    def expect_message(self, who: object) -> None:
+        """C{who} waits for a message: reading goes on, whoever has enough, until L{expect_no_message}."""
+        self._core.intake.expect(who)
+
+    def expect_no_message(self, who: object) -> None:
+        """C{who} does not, or does not any more."""
+        self._core.intake.expect_no_more(who)
 
     # IProtocol
 

@@ -13,8 +13,8 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from txpika.core.transactions import Uncommitted
-from txpika.exceptions import StaleDelivery
-from txpika.spec import FRAME_END, FRAME_METHOD
+from txpika.exceptions import ProtocolError, StaleDelivery
+from txpika.spec import FRAME_END, FRAME_METHOD, UNEXPECTED_FRAME
 
 if TYPE_CHECKING:
     from txpika.core.channel import Channel
@@ -30,7 +30,7 @@ _NACK = 60 << 16 | 120
 class Acks:
     """
     @ivar unacked: Delivery tags that wait for an ack, nack or reject, in order.
-    @ivar delivered: The highest delivery tag so far.
+    @ivar delivered: The highest delivery tag so far, but for direct replies.
     @ivar pending: How many acks were made and are not yet written.
     @ivar recovering: C{basic.recover} was called and not yet answered: the broker takes back what it delivers.
     """
@@ -40,6 +40,7 @@ class Acks:
         "_connection",
         "_outbox",
         "_pending_tag",
+        "_replied",
         "_settled",
         "_thread",
         "_wire",
@@ -58,6 +59,7 @@ class Acks:
         self.recovering = False
         self.unacked: dict[int, None] = {}
         self.delivered = 0
+        self._replied = 0  # the tag of the latest direct reply, while no higher one was delivered
         self._settled = 0  # all delivery tags up to this one are settled
         self.pending = 0
         self._pending_tag = 0
@@ -66,6 +68,25 @@ class Acks:
     def face(self) -> Any:
         """The channel as its user knows it."""
         return self._channel.face
+
+    def announced(self, delivery_tag: int, direct_reply: bool = False) -> None:
+        """
+        The next delivery arrives. The short road does this in place.
+
+        @param direct_reply: It came by direct reply-to. RabbitMQ before 4.2 does not count such a delivery: the next
+            one has the same tag. From 4.2 on it does.
+        @raise ProtocolError: when its tag is out of order.
+        """
+        if delivery_tag != self.delivered + 1 and not (
+            delivery_tag > self.delivered and self._replied <= delivery_tag <= self._replied + 1
+        ):
+            raise ProtocolError(
+                f"delivery {delivery_tag} after {self.delivered} on channel {self._channel.number}", UNEXPECTED_FRAME
+            )
+        if direct_reply:
+            self._replied = delivery_tag
+        else:
+            self.delivered = delivery_tag
 
     def ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """
@@ -196,3 +217,31 @@ class Acks:
         """The channel is closing: what is not acknowledged by now is not acknowledged on it any more."""
         self.unacked.clear()
         self.pending = 0
+
+
+class NoAcks:
+    """
+    What a direct reply is settled with: nothing. Its tag may be that of another delivery, too.
+    """
+
+    __slots__ = ("_acks",)
+
+    def __init__(self, acks: Acks) -> None:
+        self._acks = acks
+
+    @property
+    def face(self) -> Any:
+        """The channel as its user knows it."""
+        return self._acks.face
+
+    def ack(self, delivery_tag: int, multiple: bool = False) -> None:
+        """@raise StaleDelivery: always."""
+        raise StaleDelivery("a direct reply needs no ack")
+
+    def nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
+        """@raise StaleDelivery: always."""
+        self.ack(delivery_tag)
+
+    def reject(self, delivery_tag: int, requeue: bool = True) -> None:
+        """@raise StaleDelivery: always."""
+        self.ack(delivery_tag)

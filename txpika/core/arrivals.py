@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from txpika.core.acks import NoAcks
 from txpika.core.content import Content
 from txpika.core.states import CLOSING
 from txpika.exceptions import MessageTooLarge, ProtocolError
-from txpika.message import Delivery, ReturnedMessage
+from txpika.message import Delivery, ReturnedMessage, Settling
 from txpika.spec import COMMAND_INVALID, UNEXPECTED_FRAME, Basic, Method
 
 if TYPE_CHECKING:
@@ -45,13 +46,7 @@ class Arrivals:
         if isinstance(method, Basic.GetOk) and not channel.awaits(method) and channel.state != CLOSING:
             raise ProtocolError(f"{method.NAME} on channel {channel.number}, which nothing asked for", COMMAND_INVALID)
         if isinstance(method, Basic.Deliver | Basic.GetOk):
-            acks = channel.acks
-            if method.delivery_tag != acks.delivered + 1:
-                raise ProtocolError(
-                    f"delivery {method.delivery_tag} after {acks.delivered} on channel {channel.number}",
-                    UNEXPECTED_FRAME,
-                )
-            acks.delivered = method.delivery_tag
+            channel.acks.announced(method.delivery_tag, channel.consumers.takes_direct_replies(method))
         self.content = Content(method, self._max_body_size if channel.reason is None else -1)
 
     def header_received(self, payload: bytes) -> None:
@@ -105,9 +100,11 @@ class Arrivals:
         self, method: Basic.Deliver | Basic.GetOk, content: Content, body: bytes, consumer_tag: str, no_ack: bool
     ) -> Delivery:
         """Make a delivery of what arrived; unless C{no_ack}, it waits for its ack from now on."""
-        acks = self._channel.acks
+        acks: Settling = self._channel.acks
         if not no_ack:
-            acks.unacked[method.delivery_tag] = None
+            self._channel.acks.unacked[method.delivery_tag] = None
+        elif self._channel.consumers.takes_direct_replies(method):
+            acks = NoAcks(self._channel.acks)
         route = (method.redelivered, method.exchange, method.routing_key)
         return Delivery(acks, consumer_tag, method.delivery_tag, route, content.raw_properties, body)
 

@@ -48,6 +48,7 @@ class Channel:
     """
     @ivar number: Its number on the wire.
     @ivar face: What the user knows as the channel; a L{txpika.core.listeners.ChannelListener}.
+    @ivar mode: C{"confirm"}, C{"tx"} or C{""}.
     @ivar outbox: What leaves it, in order.
     @ivar publish: L{Outbox.publish}.
     @ivar call: L{Outbox.call}.
@@ -71,7 +72,7 @@ class Channel:
         """
         self._connection = connection
         self._window = connection.parameters.confirm_window
-        self._mode = ""
+        self.mode = ""
         self.number = number
         self.face: Any = None
         self.state = AWAITING_CHANNEL_OPEN_OK
@@ -101,9 +102,9 @@ class Channel:
     def _enter(self, mode: str) -> None:
         """@raise ValueError: when the channel is in the other mode; RabbitMQ would close it (406)."""
         self.outbox.check()
-        if self._mode not in ("", mode):
-            raise ValueError(f"the channel is in {self._mode} mode, it cannot enter {mode} mode")
-        self._mode = mode
+        if self.mode not in ("", mode):
+            raise ValueError(f"the channel is in {self.mode} mode, it cannot enter {mode} mode")
+        self.mode = mode
 
     def confirm_select(self, nowait: bool = False, timeout: float | None = None) -> Any:
         """
@@ -114,7 +115,7 @@ class Channel:
 
         def selected(reply: Method | None, cancelled: bool) -> Any:
             if reply is None and cancelled:
-                self._mode = "" if self.outbox.confirms is None else "confirm"
+                self.mode = "" if self.outbox.confirms is None else "confirm"
             elif self.outbox.confirms is None:
                 self.outbox.confirms = Confirms()
             return reply
@@ -154,7 +155,7 @@ class Channel:
 
     def _end_transaction(self, method: Method, undo: bool, timeout: float | None) -> Any:
         self.outbox.check()
-        if self._mode != "tx":
+        if self.mode != "tx":
             raise ValueError(f"{method.NAME} without tx.select on this channel")
 
         def ended(reply: Method | None, _cancelled: bool) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from txpika.exceptions import CloseReason, ConsumerCancelled, MessageTooLarge
+from txpika.message import Delivery
 from txpika.spec import Basic, Method
 
 if TYPE_CHECKING:
@@ -18,20 +19,31 @@ if TYPE_CHECKING:
     from txpika.core.connection import Connection
     from txpika.core.content import Content
 
+#: The queue that is none: direct replies come to who consumes from it (rabbitmq.com/docs/direct-reply-to).
+REPLY_TO = "amq.rabbitmq.reply-to"
+#: The argument that only the consumer of a stream has (rabbitmq.com/docs/streams#consuming).
+STREAM_OFFSET = "x-stream-offset"
 #: Tags remembered after their consumer is gone, for deliveries that were on their way.
 MAX_GONE = 256
 
 
 class Consumers:
-    """The consumers of one channel."""
+    """
+    The consumers of one channel.
 
-    __slots__ = ("_by_tag", "_channel", "_connection", "_gone", "_last_tag")
+    What a consumer does not take goes back to its queue. A stream keeps all it has and takes nothing back (RabbitMQ
+    closes the connection, 540): there an ack does the same.
+    """
+
+    __slots__ = ("_by_tag", "_channel", "_connection", "_direct", "_gone", "_last_tag", "_of_streams")
 
     def __init__(self, channel: Channel, connection: Connection) -> None:
         self._channel = channel
         self._connection = connection
         self._by_tag: dict[bytes, Any] = {}
         self._gone: dict[bytes, bool] = {}
+        self._direct: set[str] = set()
+        self._of_streams: set[str] = set()
         self._last_tag = 0
 
     def get(self, tag: bytes) -> Any:
@@ -40,7 +52,13 @@ class Consumers:
             when there is none, or when it is not as simple.
         """
         consumer = self._by_tag.get(tag)
-        return None if consumer is None or (self._channel.acks.recovering and not consumer.no_ack) else consumer
+        if consumer is None or consumer.consumer_tag in self._direct:
+            return None
+        return None if self._channel.acks.recovering and not consumer.no_ack else consumer
+
+    def takes_direct_replies(self, method: Basic.Deliver | Basic.GetOk) -> bool:
+        """@return: Whether the delivery is for a consumer of direct replies, or was for one that is gone."""
+        return bool(self._direct) and isinstance(method, Basic.Deliver) and method.consumer_tag in self._direct
 
     def consume(
         self,
@@ -80,7 +98,18 @@ class Consumers:
 
         completion = self._channel.call(method, consuming, timeout)
         self._by_tag[tag] = consumer
+        self._mark(self._direct, consumer.consumer_tag, queue == REPLY_TO)
+        self._mark(self._of_streams, consumer.consumer_tag, STREAM_OFFSET in method.arguments)
         return completion
+
+    @staticmethod
+    def _mark(tags: set[str], tag: str, marked: bool) -> None:
+        if not marked:
+            tags.discard(tag)
+            return
+        if len(tags) >= MAX_GONE:
+            tags.clear()
+        tags.add(tag)
 
     def cancel(self, consumer_tag: str, nowait: bool = False, timeout: float | None = None) -> Any:
         """
@@ -132,12 +161,20 @@ class Consumers:
         delivery = self._channel.arrivals.delivery(method, content, body, method.consumer_tag, no_ack)
         if content.too_large:
             if not no_ack:
-                delivery.reject(requeue=False)
+                self._refuse(delivery, requeue=False)
             self._channel.face.dropped(MessageTooLarge(delivery, content.size))
         elif consumer is not None:
             consumer.deliver(delivery)
         elif not no_ack:
+            self._refuse(delivery, requeue=True)
+
+    def _refuse(self, delivery: Delivery, requeue: bool) -> None:
+        if delivery.consumer_tag in self._of_streams:
+            delivery.ack()
+        elif requeue:
             delivery.nack(requeue=True)
+        else:
+            delivery.reject(requeue=False)
 
     def end(self, reason: CloseReason | None) -> None:
         """The channel is closing: there are no more deliveries."""

@@ -3,8 +3,8 @@
 Whether the transport reads.
 
 Owns the decision to pause it: a consumer that has enough asks for that. Nobody may starve by it, so reading goes on
-while somebody on the connection waits for an answer of the broker, which would have to be read too. Knows who asked,
-and a way to find out whether somebody waits; nothing of consumers or messages.
+while somebody on the connection waits for an answer of the broker, or for a message it expects, which would have to be
+read too. Knows who asked, and a way to find out whether somebody waits; nothing of consumers or messages.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ class Intake:
     """
     @ivar paused: The transport was told to pause.
     @ivar full: Who has enough.
+    @ivar expecting: Who waits for a message.
     """
 
-    __slots__ = ("_busy", "_changed", "full", "paused", "transport")
+    __slots__ = ("_busy", "_changed", "expecting", "full", "paused", "transport")
 
     def __init__(self, busy: Callable[[], bool], changed: Callable[[], None]) -> None:
         """
@@ -32,6 +33,7 @@ class Intake:
         self.transport: ITransport | None = None
         self.paused = False
         self.full: set[object] = set()
+        self.expecting: set[object] = set()
 
     def hold(self, who: object) -> None:
         """C{who} has enough for now: reading may pause when the current read is over."""
@@ -43,9 +45,18 @@ class Intake:
         if not self.full:
             self.resume()
 
+    def expect(self, who: object) -> None:
+        """C{who} waits for a message, as for the reply to a request: reading goes on until it came."""
+        self.expecting.add(who)
+        self.resume()
+
+    def expect_no_more(self, who: object) -> None:
+        """It came, or C{who} is gone. Harmless when it expected none."""
+        self.expecting.discard(who)
+
     def check(self) -> None:
         """A read is over, and somebody has enough: pause, unless somebody waits for what comes next."""
-        if not self.paused and self.transport is not None and not self._busy():
+        if not self.paused and self.transport is not None and not self.expecting and not self._busy():
             self.paused = True
             self.transport.pauseProducing()
             self._changed()
