@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from txpika.arguments import ConsumerArguments, QueueArguments
 from txpika.consumer import DEFAULT_BUFFER_SIZE, Consumer
+from txpika.core.consumers import STREAM_OFFSET
 from txpika.exceptions import AMQPError, CloseReason, MessageTooLarge, WrongThread
 from txpika.handling import AckPolicy, OnDelivery, OnError, make_handler
 from txpika.message import Delivery, ReturnedMessage
 from txpika.parameters import integer, seconds
+from txpika.rpc_client import RPCClient
+from txpika.rpc_server import OnRequest, RPCServer, ToReply
 from txpika.spec import Basic, BasicProperties, Confirm, Exchange, Method, Queue, Tx
 
 if TYPE_CHECKING:
@@ -53,6 +57,7 @@ class Channel:
         self.connection = connection
         self.on_return: Callable[[ReturnedMessage], None] | None = None
         self._ends: list[Deferred[CloseReason]] = []
+        self._rpc: RPCClient | None = None
 
     @property
     def channel_number(self) -> int:
@@ -63,6 +68,11 @@ class Channel:
     def is_open(self) -> bool:
         """Whether calls can be made."""
         return self._core.reason is None
+
+    @property
+    def mode(self) -> str:
+        """C{"confirm"} after L{confirm_select}, C{"tx"} after L{tx_select}, else C{""}."""
+        return self._core.mode
 
     @property
     def closed(self) -> Deferred[CloseReason]:
@@ -194,9 +204,12 @@ class Channel:
         @param durable: It survives a restart of the broker.
         @param exclusive: Only this connection uses it, and it goes with the connection.
         @param auto_delete: The broker deletes it when its last consumer is gone.
-        @param arguments: More arguments, e.g. C{x-queue-type}.
+        @param arguments: More arguments: L{QueueArguments}, or any mapping, e.g. with C{x-queue-type}.
         @return: Fires with C{Queue.DeclareOk}: C{queue}, C{message_count}, C{consumer_count}.
+        @raise ValueError: when a queue of the type in L{QueueArguments} cannot be like that.
         """
+        if isinstance(arguments, QueueArguments) and not passive:
+            arguments.check_declare(queue, durable, exclusive, auto_delete)
         table = arguments or {}
         return self._call(Queue.Declare(0, queue, passive, durable, exclusive, auto_delete, nowait, table), timeout)
 
@@ -393,13 +406,14 @@ class Channel:
         @param no_ack: A message is done when it was sent; it need not, and cannot, be acknowledged.
         @param exclusive: No other consumer on this queue (403 if there is one).
         @param consumer_tag: A name of its own on this channel; C{""} makes one.
-        @param arguments: More arguments, e.g. C{x-priority} or C{x-stream-offset}.
+        @param arguments: More arguments: L{ConsumerArguments}, or any mapping, e.g. with C{x-priority}.
         @param concurrency: How many deliveries C{on_delivery} may be at work on at once; 0 for no limit. Others wait
             for their turn, up to C{buffer_size}.
         @param ack: C{"explicit"}: the program acknowledges each delivery. C{"on-success"}: the consumer does when
             C{on_delivery} has ended, unless that settled it already.
         @param on_error: With C{"on-success"}, what becomes of a delivery whose function failed:
-            C{"requeue-once"} (a redelivered one is rejected), C{"requeue"}, C{"reject"}.
+            C{"requeue-once"} (a redelivered one is rejected), C{"requeue"}, C{"reject"}. From a stream: it is
+            acknowledged, for a stream takes nothing back; C{arguments} must have C{x-stream-offset} then.
         @param buffer_size: Deliveries that may wait in the consumer, for their turn or to be iterated over. When there
             are as many, the connection reads no more until there are half as many, unless somebody waits for an answer
             of the broker. A prefetch count (L{basic_qos}) that is lower lets the other consumers of the connection go
@@ -407,12 +421,16 @@ class Channel:
         @return: Fires with the L{Consumer}.
         @raise ValueError: when C{consumer_tag} is in use on this channel, or an argument contradicts another.
         """
+        if isinstance(arguments, ConsumerArguments):
+            arguments.check_consume(no_ack)
+        of_stream = isinstance(arguments, Mapping) and STREAM_OFFSET in arguments
         handler = None
         if on_delivery is not None:
-            handler = make_handler(on_delivery, concurrency, ack, on_error, no_ack)
+            handler = make_handler(on_delivery, concurrency, ack, on_error, no_ack, of_stream)
         elif concurrency or ack != "explicit":
             raise ValueError("concurrency and ack are about on_delivery, and there is none")
-        consumer = Consumer(self, consumer_tag, handler, no_ack, integer("buffer_size", buffer_size, 1, 2**31))
+        integer("buffer_size", buffer_size, 1, 2**31)
+        consumer = Consumer(self, consumer_tag, handler, no_ack, buffer_size, of_stream)
         consuming: Deferred[Any] = self._do(
             self._core.consumers.consume, consumer, queue, exclusive, arguments, nowait=nowait, timeout=timeout
         )
@@ -479,6 +497,53 @@ class Channel:
             raise ValueError("requeue is false: RabbitMQ does not implement that")
         return self._do(self._core.recover, timeout=timeout)
 
+    # Requests and replies
+
+    def rpc_client(self, *, timeout: float | None = None) -> Deferred[RPCClient]:
+        """
+        Make ready to send requests and to get their replies, by direct reply-to.
+
+        @return: Fires with an L{RPCClient}.
+        @raise ValueError: when this channel has one already, of which the broker knows one a channel, or is in
+            transaction mode.
+        """
+        if self.mode == "tx":
+            raise ValueError("the channel is in transaction mode: requests would wait for tx_commit")
+        if self.is_open and self._rpc is not None and not self._rpc.ended:
+            raise ValueError("the channel has an RPC client already, or the opening of one was given up")
+        client = RPCClient(self)
+        opening = client.open(timeout)
+        self._rpc = client
+        return opening
+
+    def rpc_server(
+        self,
+        queue: str,
+        handler: OnRequest,
+        *,
+        on_error: OnError = "reject",
+        error_reply: ToReply | None = None,
+        **more: Any,
+    ) -> Deferred[Consumer]:
+        """
+        Answer the requests in a queue. L{basic_qos} before this bounds how many the broker sends ahead.
+
+        @param queue: Where requests come from.
+        @param handler: Called with each request, a L{Delivery}; what it returns is the reply, as L{RPCServer} tells.
+            May return a Deferred of that, or be C{async}.
+        @param on_error: What becomes of a request whose handler failed: C{"reject"} (it is dead-lettered or dropped),
+            C{"requeue-once"} or C{"requeue"}, as for L{basic_consume}.
+        @param error_reply: Called with such a request, unless it goes back into the queue, and with the exception; what
+            it returns is the reply. Without, the requester learns nothing and runs into its time-out.
+        @param more: As for L{basic_consume}: C{concurrency}, C{buffer_size}, C{consumer_tag}, C{timeout} and others.
+        @return: Fires with the L{Consumer}, to C{cancel} or to C{drain}.
+        @raise ValueError: when an argument contradicts another, or the channel is in transaction mode.
+        """
+        if self.mode == "tx":
+            raise ValueError("the channel is in transaction mode: replies would wait for tx_commit")
+        server = RPCServer(self, handler, on_error, error_reply)
+        return self.basic_consume(queue, server.answer, ack="on-success", on_error=on_error, **more)
+
     # The end
 
     def close(
@@ -500,6 +565,8 @@ class Channel:
 
     def returned(self, message: ReturnedMessage) -> None:
         """A message came back that is not the outcome of a publish in confirm mode."""
+        if self._rpc is not None and self._rpc.returned(message):
+            return
         if self.on_return is None:
             self._log.warn("A mandatory message came back and nobody listens (on_return): {message!r}", message=message)
             return
@@ -510,6 +577,8 @@ class Channel:
 
     def dropped(self, error: MessageTooLarge) -> None:
         """A message for a consumer was too large."""
+        if self._rpc is not None and self._rpc.dropped(error):
+            return
         self._log.error("Rejected: {error}", error=error)
 
     def ended(self, reason: CloseReason) -> None:
