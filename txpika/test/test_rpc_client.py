@@ -444,6 +444,11 @@ class EndTests(Asking):
         self.successResultOf(self.rpc.close())
         self.assertEqual(self.peer.names(), [])
 
+    def test_close_with_a_wrong_time_out_closes_nothing(self) -> None:
+        self.assertRaises(ValueError, self.rpc.close, timeout=0)
+        self.assertTrue(self.rpc.is_open)
+        self.assertEqual(self.peer.names(), [])
+
     def test_close_in_confirm_mode(self) -> None:
         self.confirm()
         call = self.rpc.call("", "q", b"")
