@@ -91,7 +91,8 @@ class Consumer:
 
     def cancel(self, timeout: float | None = None) -> Deferred[None]:
         """
-        Stop deliveries. Those that the program has not yet got go back to their queue. Harmless when it has ended.
+        Stop deliveries. Those that the program has not yet got go back to their queue, or with C{no_ack} still come.
+        Harmless when it has ended.
 
         @param timeout: How long to wait for the broker, in seconds.
         @return: Fires with C{None} when the broker agreed.
@@ -102,8 +103,8 @@ class Consumer:
 
     def drain(self, deadline: float = 30.0) -> Deferred[int]:
         """
-        Stop in the orderly way: no more deliveries, those whose turn has not come go back to their queue, the functions
-        that are at work end, and their acks are written.
+        Stop in the orderly way: no more deliveries, those whose turn has not come go back to their queue (or with
+        C{no_ack} have their turn), the functions that are at work end, and their acks are written.
 
         @param deadline: How long all that may take, in seconds. What is at work then goes on, unwaited for.
         @return: Fires with how many functions were still at work at the deadline, 0 if all went well. Never fails,
@@ -129,11 +130,11 @@ class Consumer:
         """The channel says that there will be no more deliveries."""
         self._ended = True
         self._reason = reason
-        unseen = self._buffer if self._handler is None else self._handler.take_waiting()
-        if reason is None and not self.no_ack:
-            self._give_back(unseen)
-        if reason is not None or not self.no_ack:
+        if not self.no_ack:  # else the broker holds them for done, and the program gets what is here
+            unseen = list(self._buffer) if self._handler is None else self._handler.take_waiting()
             self._buffer.clear()
+            if reason is None:
+                self._give_back(unseen)
         self._room()
         self._wake(len(self._waiters))
         ends, self._ends = self._ends, []
