@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_live -*-
+# -*- test-case-name: txpika.test.test_endpoint -*-
 """
 Connect by one call.
 
@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.python.failure import Failure
 
 from txpika.exceptions import ConnectFailed
 from txpika.parameters import ConnectionParameters
@@ -37,7 +38,22 @@ def connect(url_or_parameters: str | ConnectionParameters | None = None, reactor
     parameters = parameters_of(url_or_parameters)
     if reactor is None:
         from twisted.internet import reactor
-    return ensureDeferred(_connect(parameters, reactor))
+    connecting = ensureDeferred(_connect(parameters, reactor))
+    given_up = False
+
+    def give_up(_connected: object) -> None:
+        nonlocal given_up
+        given_up = True
+        connecting.cancel()
+
+    def failed(failure: Failure) -> None:
+        # What a cancelled attempt ends with depends on how far it came, and is of no interest.
+        if not given_up:
+            connected.errback(failure)
+
+    connected: Deferred[AMQPProtocol] = Deferred(give_up)
+    connecting.addCallbacks(connected.callback, failed)
+    return connected
 
 
 async def _connect(parameters: ConnectionParameters, reactor: Any) -> AMQPProtocol:
