@@ -271,6 +271,35 @@ class TwistedPeer(Peer):
         self.protocol.connectionLost(Failure(ConnectionResetError("reset")))
 
 
+class JoinedPeer(TwistedPeer):
+    """
+    The same, where the protocol was made by somebody else, e.g. by an endpoint.
+    """
+
+    def __init__(self, outer: Any, clock: Clock) -> None:
+        """
+        @param outer: What has the transport: the protocol, or what an endpoint put around it.
+        """
+        self._outer = outer
+        super().__init__()
+        self.clock = clock
+
+    def connect(self, parameters: ConnectionParameters, transport: Any) -> Connection:
+        self._outer.makeConnection(transport)
+        protocol = self._outer
+        while not isinstance(protocol, AMQPProtocol):
+            # An endpoint's, or C{ClientService}'s.
+            protocol = getattr(protocol, "_wrappedProtocol", None) or protocol._protocol
+        self.protocol = protocol
+        return protocol._core
+
+    def send(self, data: bytes) -> None:
+        self._outer.dataReceived(data)
+
+    def lose(self) -> None:
+        self._outer.connectionLost(Failure(ConnectionResetError("reset")))
+
+
 def deliveries(first: int, *bodies: bytes, tag: str = "t", number: int = 1, redelivered: bool = False) -> bytes:
     """One C{basic.deliver} after the other."""
     return b"".join(
