@@ -393,12 +393,13 @@ class Channel(Declarations):
         if self._rpc is not None and self._rpc.returned(message):
             return
         if self.on_return is None:
-            self._log.warn("A mandatory message came back and nobody listens (on_return): {message!r}", message=message)
+            # Not as "message": that key of a log event is Twisted's own.
+            self._log.warn("A mandatory message came back and nobody listens (on_return): {back!r}", back=message)
             return
         try:
             self.on_return(message)
         except Exception:
-            self._log.failure("on_return raised on {message!r}", message=message)
+            self._log.failure("on_return raised on {back!r}", back=message)
 
     def dropped(self, error: MessageTooLarge) -> None:
         """A message for a consumer was too large."""

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_live -*-
+# -*- test-case-name: txpika.test.test_protocol -*-
 """
 One connection, as a Twisted program knows it: an C{IProtocol} over the engine.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_engine -*-
+# -*- test-case-name: txpika.test.test_acks -*-
 """
 Which deliveries of one channel wait to be acknowledged, and how the program's acks are written.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_engine -*-
+# -*- test-case-name: txpika.test.test_outbound -*-
 """
 Turn one message into the frames of C{basic.publish}.
 

@@ -13,13 +13,15 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from txpika.channel import Channel as Face
+from txpika.consumer import Consumer
 from txpika.core.channel import Channel
 from txpika.core.connection import Connection
 from txpika.exceptions import CloseReason, MessageTooLarge
+from txpika.handling import OnDelivery
 from txpika.message import Delivery, ReturnedMessage
 from txpika.parameters import ConnectionParameters
 from txpika.protocol import AMQPProtocol
-from txpika.spec import Basic, Method, decode_method
+from txpika.spec import Basic, Confirm, Method, decode_method
 from txpika.spec import Channel as ChannelMethods
 from txpika.spec import Connection as ConnectionMethods
 
@@ -255,5 +257,57 @@ class TwistedPeer(Peer):
             number for k, number, payload in self.frames() if k == 1 and isinstance(decode_method(payload)[0], kind)
         ]
 
+    def consuming(self, channel: Face, on_delivery: OnDelivery | None = None, **more: Any) -> Consumer:
+        """A consumer that the broker has agreed to; its tag is C{"t"}."""
+        consumers: list[Consumer] = []
+        more.setdefault("consumer_tag", "t")
+        channel.basic_consume("q", on_delivery, **more).addCallback(consumers.append)
+        self.send(method(channel.channel_number, Basic.ConsumeOk(more["consumer_tag"])))
+        self.frames()
+        return consumers[0]
+
+    def confirming(self, channel: Face) -> None:
+        """The channel is in confirm mode."""
+        channel.confirm_select()
+        self.send(method(channel.channel_number, Confirm.SelectOk()))
+        self.frames()
+
     def lose(self) -> None:
         self.protocol.connectionLost(Failure(ConnectionResetError("reset")))
+
+
+class JoinedPeer(TwistedPeer):
+    """
+    The same, where the protocol was made by somebody else, e.g. by an endpoint.
+    """
+
+    def __init__(self, outer: Any, clock: Clock) -> None:
+        """
+        @param outer: What has the transport: the protocol, or what an endpoint put around it.
+        """
+        self._outer = outer
+        super().__init__()
+        self.clock = clock
+
+    def connect(self, parameters: ConnectionParameters, transport: Any) -> Connection:
+        self._outer.makeConnection(transport)
+        protocol = self._outer
+        while not isinstance(protocol, AMQPProtocol):
+            # An endpoint's, or C{ClientService}'s.
+            protocol = getattr(protocol, "_wrappedProtocol", None) or protocol._protocol
+        self.protocol = protocol
+        return protocol._core
+
+    def send(self, data: bytes) -> None:
+        self._outer.dataReceived(data)
+
+    def lose(self) -> None:
+        self._outer.connectionLost(Failure(ConnectionResetError("reset")))
+
+
+def deliveries(first: int, *bodies: bytes, tag: str = "t", number: int = 1, redelivered: bool = False) -> bytes:
+    """One C{basic.deliver} after the other."""
+    return b"".join(
+        content(number, Basic.Deliver(tag, delivery_tag, redelivered, "", "q"), body)
+        for delivery_tag, body in enumerate(bodies, first)
+    )

@@ -4,13 +4,16 @@ Tests for wrong arguments: each is refused at the call by its name, nothing is w
 
 from __future__ import annotations
 
+import ast
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txpika import AMQPProtocol, BasicProperties, ConnectionParameters, PlainCredentials, TLSOptions
+import txpika
+from txpika import AMQPProtocol, BasicProperties, ConnectionParameters, PlainCredentials, TLSOptions, parse_uri
 from txpika.channel import Channel
 from txpika.exceptions import ChannelClosed, StaleDelivery
 from txpika.spec import Channel as ChannelMethods
@@ -62,6 +65,22 @@ class ChannelArgumentTests(SynchronousTestCase):
             self.refused(TypeError, "headers", "basic_publish", "", "q", b"x", BasicProperties(headers=bad))
         self.refused(ValueError, "headers", "basic_publish", "", "q", b"x", BasicProperties(headers={"k" * 256: 1}))
         self.refused(TypeError, "arguments.x", "queue_declare", "q", arguments={"x": 1j})
+
+    def test_B86_tables_too_deep_or_in_themselves(self) -> None:
+        """Refused at the call, by name, and never by a C{RecursionError}."""
+        circle: dict[str, Any] = {}
+        circle["self"] = [circle]
+        deep: Any = 1
+        for _ in range(10_000):
+            deep = {"k": deep}
+        for bad in (circle, deep):
+            self.refused(ValueError, "headers", "basic_publish", "", "q", b"x", BasicProperties(headers=bad))
+            self.refused(ValueError, "arguments", "queue_declare", "q", arguments=bad)
+            self.refused(ValueError, "arguments", "exchange_declare", "e", arguments=bad)
+            self.refused(ValueError, "arguments", "queue_bind", "q", "e", arguments=bad)
+            self.refused(ValueError, "arguments", "basic_consume", "q", arguments=bad)
+            error = self.assertRaises(ValueError, ConnectionParameters, client_properties=bad)
+            self.assertIn("client_properties", str(error))
 
     def test_B87_properties_that_fit_no_frame(self) -> None:
         huge = BasicProperties(headers={"k": "x" * 140_000})
@@ -221,6 +240,28 @@ class ParameterTests(SynchronousTestCase):
     def test_B109_client_properties(self) -> None:
         self.refused(ValueError, "client_properties", {"k": "x" * 5000})
         self.refused(TypeError, "client_properties", {"k": object()})
+
+
+class EvaluationTests(SynchronousTestCase):
+    """What a URI says is data."""
+
+    def test_B105_nothing_is_evaluated(self) -> None:
+        for name in ("heartbeat", "channel_max", "frame_max", "connection_timeout"):
+            for value in ("__import__('os')", "1+1", "[1]", "0x10", "1e3", "1_000", "True", "None", "%7B%7D"):
+                self.assertIn(name, str(self.assertRaises(ValueError, parse_uri, f"amqp://h?{name}={value}")))
+        for value in ("__import__('os')", "{'a': 1}", "None"):
+            self.assertEqual(parse_uri(f"amqp://h?connection_name={value.replace(' ', '%20')}").connection_name, value)
+        evaluating = {"eval", "exec", "literal_eval", "compile", "loads", "__import__"}
+        modules = [path for path in Path(txpika.__path__[0]).rglob("*.py") if "test" not in path.parts]
+        self.assertGreater(len(modules), 30)
+        for path in modules:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call):
+                    function = node.func
+                    called = getattr(function, "id", None) or getattr(function, "attr", None)
+                    if isinstance(function, ast.Attribute) and getattr(function.value, "id", "") in ("re", "tomllib"):
+                        continue
+                    self.assertNotIn(called, evaluating, f"{path}:{node.lineno}")
 
 
 class CallCountTests(SynchronousTestCase):
