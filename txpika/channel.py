@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from txpika.arguments import ConsumerArguments
 from txpika.consumer import DEFAULT_BUFFER_SIZE, Consumer
+from txpika.core.acks import check_tag
 from txpika.core.consumers import STREAM_OFFSET
 from txpika.declarations import Arguments, Declarations
 from txpika.exceptions import AMQPError, ChannelClosed, CloseReason, MessageTooLarge, WrongThread
@@ -277,6 +278,7 @@ class Channel(Declarations):
         @param multiple: And all unsettled ones before it.
         @raise StaleDelivery: when there is no such delivery. Nothing is written.
         """
+        check_tag(delivery_tag)
         self._core.acks.ack(delivery_tag, multiple)
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
@@ -286,6 +288,7 @@ class Channel(Declarations):
         @param requeue: Back into the queue; else dead-lettered or dropped.
         @raise StaleDelivery: as L{basic_ack}.
         """
+        check_tag(delivery_tag)
         self._core.acks.nack(delivery_tag, multiple, requeue)
 
     def basic_reject(self, delivery_tag: int, requeue: bool = True) -> None:
@@ -295,6 +298,7 @@ class Channel(Declarations):
         @param requeue: Back into the queue; else dead-lettered or dropped.
         @raise StaleDelivery: as L{basic_ack}.
         """
+        check_tag(delivery_tag)
         self._core.acks.reject(delivery_tag, requeue)
 
     def basic_recover(self, requeue: bool = True, *, timeout: float | None = None) -> Deferred[Basic.RecoverOk]:

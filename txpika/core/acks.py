@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from txpika.core.transactions import Uncommitted
 from txpika.exceptions import ProtocolError, StaleDelivery
 from txpika.spec import FRAME_END, FRAME_METHOD, UNEXPECTED_FRAME
+from txpika.spec.wire import check_bit
 
 if TYPE_CHECKING:
     from txpika.core.channel import Channel
@@ -25,6 +26,12 @@ _SIZE = 13
 _ACK = 60 << 16 | 80
 _REJECT = 60 << 16 | 90
 _NACK = 60 << 16 | 120
+
+
+def check_tag(delivery_tag: object) -> None:
+    """@raise TypeError: when a program gives something else than an int for a delivery tag."""
+    if not isinstance(delivery_tag, int) or isinstance(delivery_tag, bool):
+        raise TypeError(f"delivery_tag must be int, not {type(delivery_tag).__name__}")
 
 
 class Acks:
@@ -138,7 +145,10 @@ class Acks:
         C{basic.nack}.
 
         @raise StaleDelivery: as L{ack}.
+        @raise TypeError: when C{multiple} or C{requeue} is no bool: the wire has one bit for each.
         """
+        check_bit(multiple, "basic.nack: multiple")
+        check_bit(requeue, "basic.nack: requeue")
         self._settle(_NACK, delivery_tag, multiple, multiple | requeue << 1)
 
     def reject(self, delivery_tag: int, requeue: bool = True) -> None:
@@ -146,20 +156,20 @@ class Acks:
         C{basic.reject}.
 
         @raise StaleDelivery: as L{ack}.
+        @raise TypeError: when C{requeue} is no bool.
         """
+        check_bit(requeue, "basic.reject: requeue")
         self._settle(_REJECT, delivery_tag, False, int(requeue))
 
     def _settle(self, method: int, delivery_tag: int, multiple: bool, bits: int) -> None:
         self._connection.check_thread()
         unacked = self.unacked
+        last = delivery_tag
         if multiple and not delivery_tag:
-            last = self.delivered
-            if not unacked:
-                raise self._stale(delivery_tag)
-        else:
-            last = delivery_tag
-            if last not in unacked:
-                raise self._stale(delivery_tag)
+            # On the wire 0 means whatever the broker has sent, also what is not here yet.
+            last = max(unacked, default=0)
+        if last not in unacked:
+            raise self._stale(delivery_tag)
         if multiple:
             # Each tag is passed once in the life of the channel.
             for tag in range(self._settled + 1, last + 1):
@@ -170,16 +180,15 @@ class Acks:
             self._skip_settled(last)
             if self._settled == last - 1:
                 self._settled = last
-        self._outbox.write(
-            _SETTLE.pack(FRAME_METHOD, self._channel.number, _SIZE, method, delivery_tag, bits, FRAME_END)
-        )
+        self._outbox.write(_SETTLE.pack(FRAME_METHOD, self._channel.number, _SIZE, method, last, bits, FRAME_END))
 
     def _skip_settled(self, before: int) -> None:
         """Move C{_settled} over tags that need no ack any more, or never did, up to but without C{before}."""
-        settled = self._settled
-        while settled < before - 1 and settled + 1 not in self.unacked:
-            settled += 1
-        self._settled = settled
+        if before - self._settled > len(self.unacked):
+            self._settled = min(min(self.unacked, default=before), before) - 1
+            return
+        while self._settled < before - 1 and self._settled + 1 not in self.unacked:
+            self._settled += 1
 
     def _stale(self, delivery_tag: object) -> StaleDelivery:
         if self._channel.reason is not None:

@@ -162,14 +162,11 @@ class Channel:
         self.outbox.check()
         if self.mode != "tx":
             raise ValueError(f"{method.NAME} without tx.select on this channel")
-
-        def ended(reply: Method | None, _cancelled: bool) -> Any:
-            if reply is not None and undo:
-                self.acks.restore(settled)
-            return reply
-
-        completion = self.call(method, ended, timeout, optional=False)
+        completion = self.call(method, None, timeout, optional=False)
         settled = self.acks.settled_in_transaction()
+        if undo:
+            # From now on, not from the reply on: what is called next is written behind it.
+            self.acks.restore(settled)
         return completion
 
     # Messages on request
@@ -243,16 +240,15 @@ class Channel:
         self.state = CHANNEL[self.state, method.NAME]
         if isinstance(method, Methods.Close):
             self.outbox.write_method(Methods.CloseOk())
+            # Where it crosses ours it is still what calls and publishes under way have failed for.
+            self.outbox.reason = reason = ChannelClosed(
+                method.reply_text, method.reply_code, method.class_id, method.method_id, initiator="peer"
+            )
             if self.state == CLOSING and not self.awaits(Methods.CloseOk()):
                 # Ours waits behind what met with this one, and will not be written any more.
                 self.state = CHANNEL[self.state, LOST]
-                self.outbox.reason = None
             if self.state == CLOSED:
-                self.end(
-                    ChannelClosed(
-                        method.reply_text, method.reply_code, method.class_id, method.method_id, initiator="peer"
-                    )
-                )
+                self.end(reason)
         elif isinstance(method, Methods.Flow):
             self.outbox.write_method(Methods.FlowOk(method.active))
             if method.active:
@@ -332,8 +328,8 @@ class Channel:
         self.acks.write()
         self.state = CHANNEL[self.state, CLOSE]
         self.outbox.stop(reason)
-        self.consumers.end(self.reason)
         self.outbox.close(call, at_once)
+        self.consumers.end(self.reason)  # which tells the program: after that nothing comes from here
 
     def lost(self, reason: CloseReason) -> None:
         """The connection is closed, and so is this channel."""

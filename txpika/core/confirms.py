@@ -9,6 +9,7 @@ messages; never a frame or the wire. A publish ends once: acked, nacked, returne
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from txpika.exceptions import CloseReason, NackError, OutcomeUnknown, ReturnedError
@@ -71,8 +72,16 @@ class Confirms:
         @param whole: The beginning of the body in C{key} is known; it is not when the body was over the limit.
         @return: Whether there is such a publish.
         """
-        if not whole:
-            key = next((each for each in self._mandatory if each[:4] == key[:4]), key)
+        number = self._take(key) if whole else None
+        if number is None:
+            # Its body is not known, or the broker has changed it: RabbitMQ takes the header BCC out of what it returns.
+            number = self._take_like(key)
+        if number is not None:
+            self._returned[number] = message
+        return number is not None
+
+    def _take(self, key: Key) -> int | None:
+        """The earliest unsettled publish of C{key}, which is not looked for any more."""
         numbers = _several(self._mandatory.pop(key, None))
         while numbers:
             number = numbers.popleft()
@@ -80,9 +89,19 @@ class Confirms:
             if number in self.unconfirmed:
                 if numbers:
                     self._mandatory[key] = numbers
-                self._returned[number] = message
-                return True
-        return False
+                return number
+        return None
+
+    def _take_like(self, key: Key) -> int | None:
+        """The earliest unsettled publish with the exchange and routing key of C{key}, of its size if there is one."""
+        candidates = [
+            (other[3] != key[3], number, other)
+            for other, alike in self._mandatory.items()
+            if other[:2] == key[:2]
+            for number in _several(alike)
+            if number in self.unconfirmed
+        ]
+        return self._take(min(candidates)[2]) if candidates else None
 
     def settle(self, number: int, multiple: bool, acked: bool) -> bool:
         """
@@ -102,9 +121,13 @@ class Confirms:
             number = self.last
         if number > self.last:
             return False
-        # Each number is passed once in the life of the channel, however the broker groups them.
-        for each in range(self._lowest, number + 1):
-            self._lowest = each + 1
+        # Each number is passed once in the life of the channel, however the broker groups them; or each that is left,
+        # where single acks have left few.
+        numbers: Iterable[int] = range(self._lowest, number + 1)
+        if number - self._lowest > 2 * len(self.unconfirmed):
+            numbers = [each for each in self.unconfirmed if each <= number]
+        self._lowest = max(self._lowest, number + 1)
+        for each in numbers:
             completion = self.unconfirmed.pop(each, None)
             if completion is not None:
                 self._complete(each, completion, acked)

@@ -196,8 +196,10 @@ class Connection:
             raise
         finally:
             self.reading = False
-            self._write_acks()
-            self.wire.uncork()
+            try:
+                self._write_acks()
+            finally:
+                self.wire.uncork()
             if self.intake.full:
                 self.intake.check()
 
@@ -419,6 +421,11 @@ class Connection:
         if self.gate.open:
             for outbox in list(self.holding):
                 outbox.advance()
+                if outbox in self.holding:  # others come before it next time
+                    del self.holding[outbox]
+                    self.holding[outbox] = None
+                if self.gate.reasons:
+                    break
 
     def update_secret(
         self, method: Methods.UpdateSecret, completion: Callable[..., Any], timeout: float | None = None
@@ -583,7 +590,7 @@ class Connection:
         self.wire.cut()
         self.intake.resume()
         if self.wire.transport is not None:
-            self._timers.start("close", FLUSH_TIMEOUT, self._give_up)
+            self._timers.start("close", FLUSH_TIMEOUT, self._give_up, sooner=True)
             self.wire.transport.unregisterProducer()  # before loseConnection, which under TLS waits for it
             self.wire.transport.loseConnection()
 

@@ -8,6 +8,7 @@ the channel their methods are written to.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 from txpika.exceptions import CloseReason, ConsumerCancelled, MessageTooLarge
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 REPLY_TO = "amq.rabbitmq.reply-to"
 #: The argument that only the consumer of a stream has (rabbitmq.com/docs/streams#consuming).
 STREAM_OFFSET = "x-stream-offset"
+_CANCEL_OK = struct.pack(">HH", Basic.CancelOk.CLASS_ID, Basic.CancelOk.METHOD_ID)
 #: Tags remembered after their consumer is gone, for deliveries that were on their way.
 MAX_GONE = 256
 
@@ -140,16 +142,19 @@ class Consumers:
         consumer = self._by_tag.pop(tag, None)
         if consumer is not None:
             if len(self._gone) >= MAX_GONE:
-                self._gone.clear()
+                del self._gone[next(iter(self._gone))]
             self._gone[tag] = consumer.no_ack
             self._connection.forget_targets()
         return consumer
 
     def cancelled(self, method: Basic.Cancel) -> None:
         """The broker cancelled one (rabbitmq.com/docs/consumer-cancel)."""
+        tag = method.consumer_tag.encode("utf-8", "surrogateescape")
         if not method.nowait:
-            self._channel.outbox.write_method(Basic.CancelOk(method.consumer_tag))
-        consumer = self._forget(method.consumer_tag.encode("utf-8", "surrogateescape"))
+            # As it came: it may be no name that this side would make.
+            payload = b"".join((_CANCEL_OK, bytes((len(tag),)), tag))
+            self._channel.outbox.write_now(payload)
+        consumer = self._forget(tag)
         if consumer is not None:
             consumer.ended(
                 ConsumerCancelled(f"the broker cancelled consumer {consumer.consumer_tag!r}", initiator="peer")

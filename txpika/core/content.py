@@ -16,6 +16,9 @@ from txpika.spec import FRAME_ERROR, UNEXPECTED_FRAME, Method
 #: Most body frames without a byte in one message. The protocol forbids none and gives them no use.
 MAX_EMPTY_FRAMES = 1000
 
+#: Pieces below this many bytes are put together as they come: an object for each would take more room than they do.
+SMALL_PIECE = 512
+
 _HEADER = struct.Struct(">HHQ")
 _BASIC = 60
 
@@ -29,7 +32,17 @@ class Content:
     @ivar too_large: The body is over the limit: its bytes are counted, and dropped.
     """
 
-    __slots__ = ("_empty_frames", "_limit", "_pieces", "left", "method", "raw_properties", "size", "too_large")
+    __slots__ = (
+        "_empty_frames",
+        "_limit",
+        "_pieces",
+        "_small",
+        "left",
+        "method",
+        "raw_properties",
+        "size",
+        "too_large",
+    )
 
     def __init__(self, method: Method, limit: int) -> None:
         """
@@ -42,7 +55,8 @@ class Content:
         self.left = 0
         self.too_large = False
         self._empty_frames = 0
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | bytearray] = []
+        self._small: bytearray | None = None  # collects small pieces from the second in a row on
 
     @property
     def complete(self) -> bool:
@@ -90,12 +104,22 @@ class Content:
     def piece(self, data: bytes) -> None:
         """Some of the bytes of the frame that L{frame} announced."""
         self.left -= len(data)
-        if not self.too_large:
+        if self.too_large:
+            return
+        if len(data) >= SMALL_PIECE:
+            self._small = None
             self._pieces.append(data)
+        elif self._small is None:
+            self._pieces.append(data)
+            self._small = bytearray()
+        else:
+            if not self._small:
+                self._pieces.append(self._small)
+            self._small += data
 
     def body(self) -> bytes:
         """
         The body, joined once; the pieces are let go. C{b""} when it was too large.
         """
         pieces, self._pieces = self._pieces, []
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)

@@ -167,6 +167,7 @@ class Outbox:
         self.clear = False
         connection.holding[self] = None
         connection.blocking.holds(held)
+        connection.need_answers()  # the gate may be opened by what the broker sends
         return held.completion
 
     def publish_within(self, timeout: float, *arguments: Any) -> Any:
@@ -328,7 +329,11 @@ class Outbox:
 
     def write_method(self, method: Method) -> None:
         """Answer the broker, at once: what it asks for does not wait for a turn."""
-        self._wire.send(frame(FRAME_METHOD, self.number, method.encode()))
+        self.write_now(method.encode())
+
+    def write_now(self, payload: bytes) -> None:
+        """As L{write_method}, of a method that is encoded."""
+        self._wire.send(frame(FRAME_METHOD, self.number, payload))
 
     def advance(self) -> None:
         """Write what waits in the queue, as far as it may be written."""
@@ -410,18 +415,25 @@ class Outbox:
         @param at_once: And fail all that was asked for before it.
         """
         if at_once:
-            self.fail()
+            asked_for = self._take_all()
             self._write_call(call)
+            self._fail(*asked_for)
         else:
             self._enqueue(call)
 
     def fail(self) -> None:
         """Everything that waits for something hears the reason, once."""
-        reason = self.reason
-        assert reason is not None
+        self._fail(*self._take_all())
+
+    def _take_all(self) -> tuple[Call | None, deque[Call | HeldPublish]]:
         waiting, self.waiting = self.waiting, None
         queue, self._queue = self._queue, deque()
         self._connection.holding.pop(self, None)
+        return waiting, queue
+
+    def _fail(self, waiting: Call | None, queue: deque[Call | HeldPublish]) -> None:
+        reason = self.reason
+        assert reason is not None
         if self.confirms is not None:
             self.confirms.abandon(reason)
         if waiting is not None:

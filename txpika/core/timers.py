@@ -18,24 +18,35 @@ class Timers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._running: dict[str, IDelayedCall] = {}
+        self._due: dict[str, float] = {}
 
-    def start(self, name: str, delay: float, function: Callable[[], None]) -> None:
-        """Call C{function} in C{delay} seconds, instead of what the timer of that name was to call."""
+    def start(self, name: str, delay: float, function: Callable[[], None], sooner: bool = False) -> None:
+        """
+        Call C{function} in C{delay} seconds, instead of what the timer of that name was to call.
+
+        @param sooner: Leave that timer alone if its time comes first.
+        """
+        due = self._clock.seconds() + delay
+        if sooner and self._due.get(name, due) < due:
+            return
         self.stop(name)
+        self._due[name] = due
 
         def fire() -> None:
-            del self._running[name]
+            del self._running[name], self._due[name]
             function()
 
         self._running[name] = self._clock.callLater(delay, fire)
 
     def stop(self, name: str) -> None:
         """Harmless when there is no such timer."""
+        self._due.pop(name, None)
         timer = self._running.pop(name, None)
         if timer is not None:
             timer.cancel()
 
     def stop_all(self) -> None:
         """None is left."""
+        self._due.clear()
         while self._running:
             self._running.popitem()[1].cancel()

@@ -385,8 +385,8 @@ class World:
             if lane.ended:
                 return
             lane.writes.append(method(lane.number, ChannelMethods.CloseOk()))
+            lane.reason = "ChannelClosed 404"
             if lane.waiting is None or not lane.waiting.closes:  # else ours crossed it, and will be answered
-                lane.reason = "ChannelClosed 404"
                 self._end_lanes([lane], lane.reason)
 
         self.stream.append((method(lane.number, ChannelMethods.Close(404, "NOT_FOUND", 60, 40)), closed))

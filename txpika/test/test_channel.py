@@ -265,7 +265,7 @@ class PublishTests(Face):
                 Basic.Reject(5, True),
                 Basic.Reject(6, False),
                 Basic.Ack(7, True),
-                Basic.Nack(0, True, True),
+                Basic.Nack(8, True, True),
             ],
         )
         self.assertRaises(StaleDelivery, self.channel.basic_ack, 2)
