@@ -182,11 +182,13 @@ class RPCClient:
 
         @param timeout: How long to wait for the broker, in seconds.
         @return: Fires with C{None} when the broker agreed. The channel can have another client then.
+        @raise ValueError: when C{timeout} is not above 0.
         """
         assert self._consumer is not None
+        cancelled = self._consumer.cancel(timeout)
         if self._reason is None:
             self._stop(ConsumerCancelled("the RPC client was closed"))
-        return self._consumer.cancel(timeout)
+        return cancelled
 
     async def __aenter__(self) -> RPCClient:
         return self

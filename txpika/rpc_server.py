@@ -91,13 +91,13 @@ def _checked(result: object, correlation_id: str | None) -> tuple[bytes, BasicPr
     """
     if result is None:
         return None
-    body, properties = result if isinstance(result, tuple) and len(result) == 2 else (result, BasicProperties())
+    body, given = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    properties = BasicProperties() if given is None else copy(given)
     if not isinstance(body, bytes | bytearray | memoryview) or not isinstance(properties, BasicProperties):
         raise TypeError(
-            f"a handler of requests must return bytes, a pair of bytes and BasicProperties, or None,"
+            "a handler of requests must return bytes, a pair of bytes and BasicProperties, or None,"
             f" not {type(result).__name__}"
         )
-    properties = copy(properties)
     if correlation_id is not None:
         properties.correlation_id = correlation_id
     return bytes(body), properties

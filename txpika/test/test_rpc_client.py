@@ -35,9 +35,12 @@ class Asking(SynchronousTestCase):
     parameters = ConnectionParameters(heartbeat=0)
 
     def setUp(self) -> None:
-        self.peer = TwistedPeer(self.parameters).open(heartbeat=0)
+        self.peer = self.peer_of(self.parameters).open(heartbeat=0)
         self.channel = self.peer.open_face()
         self.rpc = self.open()
+
+    def peer_of(self, parameters: ConnectionParameters) -> TwistedPeer:
+        return TwistedPeer(parameters)
 
     def open(self) -> RPCClient:
         opening = self.channel.rpc_client()
@@ -442,6 +445,11 @@ class EndTests(Asking):
         self.peer.send(method(1, Basic.CancelOk(self.tag)))
         self.successResultOf(closing)
         self.successResultOf(self.rpc.close())
+        self.assertEqual(self.peer.names(), [])
+
+    def test_close_with_a_wrong_time_out_closes_nothing(self) -> None:
+        self.assertRaises(ValueError, self.rpc.close, timeout=0)
+        self.assertTrue(self.rpc.is_open)
         self.assertEqual(self.peer.names(), [])
 
     def test_close_in_confirm_mode(self) -> None:
