@@ -22,6 +22,7 @@ from txpika.channel import Channel
 from txpika.consumer import Consumer
 from txpika.core.calls import HeldPublish
 from txpika.core.connection import Connection
+from txpika.core.consumers import REPLY_TO
 from txpika.events import (
     Arrival,
     Instrument,
@@ -33,7 +34,7 @@ from txpika.events import (
     Source,
     Stopwatch,
 )
-from txpika.exceptions import AMQPError, CloseReason
+from txpika.exceptions import AMQPError, CloseReason, StaleDelivery
 from txpika.handling import Handler, OnDelivery, watch
 from txpika.interfaces import Clock, IInstrument
 from txpika.message import Delivery
@@ -250,6 +251,24 @@ class ObservedArrival(Arrival):
         self.source.channel.basic_reject(delivery_tag, requeue)
 
 
+class ObservedReply(ObservedArrival):
+    """The same for a direct reply, which settles nothing: its tag may be that of another delivery, too."""
+
+    __slots__ = ()
+
+    def ack(self, delivery_tag: int, multiple: bool = False) -> None:
+        """@raise StaleDelivery: always."""
+        raise StaleDelivery("a direct reply needs no ack")
+
+    def nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
+        """@raise StaleDelivery: always."""
+        self.ack(delivery_tag)
+
+    def reject(self, delivery_tag: int, requeue: bool = True) -> None:
+        """@raise StaleDelivery: always."""
+        self.ack(delivery_tag)
+
+
 class ObservedSource(Source):
     """
     A consumer, or a C{basic_get}, whose deliveries instruments hear of.
@@ -277,7 +296,8 @@ class ObservedSource(Source):
 
         @param waited: How long it took to get it, in seconds.
         """
-        arrival = ObservedArrival(self, delivery, self._observer.seconds(), waited)
+        kind = ObservedReply if self.queue == REPLY_TO else ObservedArrival
+        arrival = kind(self, delivery, self._observer.seconds(), waited)
         delivery._channel = arrival
         if not self.no_ack:
             self.channel.unsettled[arrival.delivery_tag] = arrival

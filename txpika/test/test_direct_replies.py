@@ -8,7 +8,8 @@ import txpika
 from txpika.exceptions import MessageTooLarge, ProtocolError, StaleDelivery
 from txpika.parameters import ConnectionParameters
 from txpika.spec import Basic, BasicProperties
-from txpika.test.fakes import content, frame, method
+from txpika.test.fakes import TwistedPeer, content, frame, method
+from txpika.test.instruments import Recorder
 from txpika.test.test_rpc_client import REWRITTEN, Asking
 
 
@@ -79,6 +80,13 @@ class NumberTests(Asking):
         self.assertEqual(self.peer.methods(), [])
         self.got[0].ack()
         self.assertEqual(self.peer.methods(), [Basic.Ack(1)])
+
+
+class ObservedNumberTests(NumberTests):
+    """The same, on a connection with an instrument."""
+
+    def peer_of(self, parameters: ConnectionParameters) -> TwistedPeer:
+        return TwistedPeer(parameters, Recorder())
 
 
 class LargeReplyTests(Asking):

@@ -35,9 +35,12 @@ class Asking(SynchronousTestCase):
     parameters = ConnectionParameters(heartbeat=0)
 
     def setUp(self) -> None:
-        self.peer = TwistedPeer(self.parameters).open(heartbeat=0)
+        self.peer = self.peer_of(self.parameters).open(heartbeat=0)
         self.channel = self.peer.open_face()
         self.rpc = self.open()
+
+    def peer_of(self, parameters: ConnectionParameters) -> TwistedPeer:
+        return TwistedPeer(parameters)
 
     def open(self) -> RPCClient:
         opening = self.channel.rpc_client()
