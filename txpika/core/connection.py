@@ -156,18 +156,12 @@ class Connection:
             self.begin(self.parameters.credentials)
 
     def limit_handshake(self, timeout: float) -> None:
-        """
-        @param timeout: What is left of the C{connection_timeout}, in seconds. Harmless when the connection is open.
-        """
+        """@param timeout: What is left of the C{connection_timeout}, in seconds. Harmless when it is open."""
         if self.in_handshake:
             self._timers.start("handshake", max(timeout, 0.0), self._handshake_too_long)
 
     def begin(self, credentials: Any) -> None:
-        """
-        Speak up, as whom. Harmless when the connection has ended before that.
-
-        @param credentials: An L{ICredentials}.
-        """
+        """Speak up, as whom: C{credentials} is an L{ICredentials}. Harmless when the connection has ended."""
         if self.state == AWAITING_CREDENTIALS:
             self.state = CONNECTION[self.state, BEGIN]
             self._credentials = credentials
