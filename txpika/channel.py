@@ -405,6 +405,9 @@ class Channel(Declarations):
         except Exception:
             self._log.failure("on_return raised on {back!r}", back=message)
 
+    def flow_changed(self, active: bool) -> None:
+        """The broker stopped publishes, or lets them go on: they wait by themselves."""
+
     def dropped(self, error: MessageTooLarge) -> None:
         """A message for a consumer was too large."""
         if self._rpc is not None and self._rpc.dropped(error):

@@ -174,6 +174,12 @@ class NoFreeChannels(AMQPError):
     outcome: Outcome = "not sent"
 
 
+class InvalidChannelNumber(AMQPError, ValueError):
+    """The channel number that was asked for is in use, or over what the broker allows. Nothing was written."""
+
+    outcome: Outcome = "not sent"
+
+
 class ChannelError(CloseReason):
     """The channel, not the connection, is the cause."""
 
@@ -253,6 +259,10 @@ class WrongThread(AMQPError, RuntimeError):
     outcome: Outcome = "not sent"
 
 
+class RecursiveOperationDetected(AMQPError, RuntimeError):
+    """Something was called from inside itself that must not be: a transport gave bytes while it was giving bytes."""
+
+
 class StaleDelivery(AMQPError):
     """The delivery was settled before, or its channel is gone: there is nothing to acknowledge. Nothing was written."""
 
@@ -286,3 +296,57 @@ class DecodeError(AMQPError):
     def __init__(self, text: str, reply_code: int = 501) -> None:
         super().__init__(text)
         self.reply_code = reply_code
+
+
+# Wrong arguments that have a name of their own. They are raised at the call, before a byte is written.
+
+
+class DuplicateConsumerTag(ValueError):
+    """A C{consumer_tag} was given that another consumer of the channel has."""
+
+
+class UnknownConsumerTag(ValueError):
+    """The channel has no consumer of that C{consumer_tag}."""
+
+
+class InvalidTableError(ValueError, TypeError):
+    """
+    L{txpika.table.encode_table} was given a table that cannot be written: a key or a value is of a type, or of a size,
+    that has no place in one. Elsewhere such a table is a L{ValueError} or a L{TypeError}; this is both.
+    """
+
+
+# The names of pika's exceptions of 2011, each for what is raised here when that happens.
+
+#: The broker refused the credentials.
+LoginError = AuthenticationError
+#: Anything about a channel.
+AMQPChannelError = ChannelError
+#: The peer broke the protocol, in whatever way.
+ProtocolSyntaxError = ProtocolError
+#: A frame came out of turn.
+UnexpectedFrameError = ProtocolError
+#: More bytes of a body came than its header had announced.
+BodyTooLongError = ProtocolError
+#: Bytes that cannot be cut into frames.
+InvalidFrameError = FramingError
+#: The peer answered with something that is no AMQP 0-9-1; L{ProtocolVersionMismatch} is a kind of it.
+InvalidProtocolHeader = IncompatibleProtocolError
+#: The peer's bytes are no table.
+TableDecodingError = DecodeError
+
+
+class ChannelBlocked(ChannelError):
+    """Never raised: what is called while a channel is blocked waits for its turn. For C{except} clauses of 2011."""
+
+
+class MethodNotImplemented(AMQPError):
+    """Never raised: a method that nobody knows is a L{ProtocolError} with code 503. For C{except} clauses of 2011."""
+
+
+class ChannelTransportError(AMQPError):
+    """Never raised: replies are told apart by their order. For C{except} clauses of 2011."""
+
+
+class CallbackReplyAlreadyRegistered(ChannelTransportError):
+    """Never raised: the same callback for the same reply is called once. For C{except} clauses of 2011."""

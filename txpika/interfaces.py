@@ -176,3 +176,31 @@ class IInstrument(Interface):
         @param requeue: It goes back into its queue; C{False} for an ack.
         @param seconds: Since L{delivered}.
         """
+
+
+class IReconnectionStrategy(Interface):
+    """
+    Decides when a connection of the callback API is made again. Each hook is called with that connection, in its
+    thread, and must not raise; none of them waits.
+    """
+
+    can_reconnect = Attribute("Whether this kind of strategy ever makes a connection again: a bool.")
+    is_active = Attribute("Whether this one will, if the connection fails or is lost now: a bool.")
+
+    def on_connect_attempt(conn: Any) -> None:
+        """An attempt to connect begins."""
+
+    def on_connect_attempt_failure(conn: Any) -> None:
+        """The attempt failed, before the connection was open."""
+
+    def on_transport_connected(conn: Any) -> None:
+        """There is a transport; the handshake begins."""
+
+    def on_transport_disconnected(conn: Any) -> None:
+        """The transport is gone, for whatever reason. L{on_connection_closed} may follow, and may not."""
+
+    def on_connection_open(conn: Any) -> None:
+        """The handshake is over."""
+
+    def on_connection_closed(conn: Any) -> None:
+        """A connection that was open is no more."""

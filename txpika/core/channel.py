@@ -255,6 +255,7 @@ class Channel:
                 self.outbox.gate.reopen(FLOW)
             else:
                 self.outbox.gate.close(FLOW)
+            self.face.flow_changed(method.active)
         else:
             self._replied(method)
 

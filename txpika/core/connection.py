@@ -48,9 +48,11 @@ from txpika.exceptions import (
     HandshakeError,
     HandshakeTimeout,
     HeartbeatTimeout,
+    InvalidChannelNumber,
     NoFreeChannels,
     NotConnected,
     ProtocolError,
+    RecursiveOperationDetected,
     WrongThread,
 )
 from txpika.interfaces import Clock, ICredentials, ITransport
@@ -109,7 +111,7 @@ class Connection:
         self._timers = Timers(clock)
         self._numbers = Numbers(clock)
         self._secret_updates = Unanswered()
-        self.wire = Wire()
+        self.wire = Wire(self._receiver, parameters.connection_name or f"{parameters.host}:{parameters.port}")
         self.thread = get_ident()
         self.state = AWAITING_CREDENTIALS
         self.reason: CloseReason | None = None
@@ -173,11 +175,11 @@ class Connection:
         """
         self.wire.bytes_received += len(data)
         if self.reading:
-            raise RuntimeError("data_received called from inside data_received")
+            raise RecursiveOperationDetected("data_received called from inside data_received")
         self.reading = True
         self.wire.cork()
         try:
-            self._receiver.receive(data)
+            self.wire.receive(data)
         except FramingError as error:
             self._abort(error)
         except ProtocolError as error:
@@ -449,21 +451,27 @@ class Connection:
 
     # Channels
 
-    def open_channel(self, completion: Callable[..., Any], timeout: float | None = None) -> Channel:
+    def open_channel(
+        self, completion: Callable[..., Any], timeout: float | None = None, number: int | None = None
+    ) -> Channel:
         """
-        Open a channel with a free number.
+        Open a channel.
 
+        @param number: Of the channel, from 1; C{None} takes a free one.
         @param completion: See L{Channel.__init__}. The channel's C{opened} ends with its C{face}, which the caller
             sets.
         @param timeout: How long to wait for the broker, in seconds.
         @raise CloseReason: when the connection is not open.
         @raise NoFreeChannels: when all numbers are in use.
+        @raise InvalidChannelNumber: when that number is in use, or over what the broker allows.
         """
         self.check_thread()
         self._check_open()
         if len(self.channels) >= self.tuned.channel_max:
             raise NoFreeChannels(f"all {self.tuned.channel_max} channels of the connection are open")
-        number = self._numbers.take()
+        if number is not None and (number in self.channels or number > self.tuned.channel_max):
+            raise InvalidChannelNumber(f"channel {number} is open, or over the highest, {self.tuned.channel_max}")
+        number = self._numbers.take(number)
         channel = self.channels[number] = Channel(self, number, completion, timeout)
         return channel
 

@@ -11,7 +11,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from txpika.exceptions import CloseReason, ConsumerCancelled, MessageTooLarge
+from txpika.exceptions import (
+    CloseReason,
+    ConsumerCancelled,
+    DuplicateConsumerTag,
+    MessageTooLarge,
+    UnknownConsumerTag,
+)
 from txpika.message import Delivery
 from txpika.spec import Basic, Method
 
@@ -77,7 +83,7 @@ class Consumers:
 
         @param consumer: A L{txpika.core.listeners.Consumer}. When its tag is empty it is given one.
         @return: A completion that ends with C{consumer}; C{None} with C{nowait}.
-        @raise ValueError: when its tag is in use on this channel.
+        @raise DuplicateConsumerTag: when its tag is in use on this channel.
         """
         if not consumer.consumer_tag:
             self._last_tag += 1
@@ -89,7 +95,7 @@ class Consumers:
         self._channel.outbox.check()
         tag = consumer.consumer_tag.encode()
         if tag in self._by_tag:
-            raise ValueError(f"consumer_tag {consumer.consumer_tag!r} is in use on this channel")
+            raise DuplicateConsumerTag(f"consumer_tag {consumer.consumer_tag!r} is in use on this channel")
 
         def consuming(reply: Method | None, cancelled: bool) -> Any:
             if cancelled:
@@ -118,14 +124,14 @@ class Consumers:
         C{basic.cancel}. It is written even if its caller gives up.
 
         @return: A completion that ends with C{None} when no more deliveries can come; C{None} with C{nowait}.
-        @raise ValueError: when there is no such consumer on this channel.
+        @raise UnknownConsumerTag: when there is no such consumer on this channel.
         """
         method = Basic.Cancel(consumer_tag, nowait)
         method.encode()
         self._channel.outbox.check()
         tag = consumer_tag.encode()
         if tag not in self._by_tag:
-            raise ValueError(f"no consumer {consumer_tag!r} on this channel")
+            raise UnknownConsumerTag(f"no consumer {consumer_tag!r} on this channel")
 
         def cancelled(_reply: Method | None, _gave_up: bool) -> None:
             consumer = self._forget(tag)

@@ -146,6 +146,13 @@ class FrameReceiver:
         """Bytes held back until their frame is whole."""
         return len(self._tail)
 
+    def behind(self) -> tuple[bytes, int]:
+        """
+        @return: The begin of a frame that is not whole, and how many bytes are to come of a body frame whose begin was
+            passed on. One of the two is empty.
+        """
+        return (b"", self._left - len(self._tail)) if self._left else (self._tail, 0)
+
     def tuned(self, frame_max: int) -> None:
         """
         @param frame_max: Agreed size of a whole frame, in bytes.

@@ -37,6 +37,9 @@ class ChannelListener(Protocol):
     def dropped(self, error: MessageTooLarge) -> None:
         """A message for a consumer was over the limit: its body was not kept, and it was rejected."""
 
+    def flow_changed(self, active: bool) -> None:
+        """The broker stopped the channel's publishes (C{channel.flow}), or lets them go on. They wait by themselves."""
+
     def ended(self, reason: CloseReason) -> None:
         """The channel is closed; all its calls have ended."""
 

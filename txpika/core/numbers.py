@@ -25,9 +25,17 @@ class Numbers:
         self._highest = 0
         self._given_back: dict[int, float] = {}
 
-    def take(self) -> int:
-        """@return: A number that no channel has."""
-        if self._free:
+    def take(self, wanted: int | None = None) -> int:
+        """
+        @param wanted: This one, which no channel has.
+        @return: A number that no channel has.
+        """
+        if wanted is not None:
+            self._free.extend(range(self._highest + 1, wanted + 1))
+            self._highest = max(self._highest, wanted)
+            self._free.remove(wanted)
+            number = wanted
+        elif self._free:
             number = self._free.popleft()
         else:
             number = self._highest = self._highest + 1

@@ -1,15 +1,20 @@
 # -*- test-case-name: txpika.test.test_engine -*-
 """
-Where the bytes of one connection leave.
+Where the bytes of one connection leave, and where they can be watched.
 
 Owns the transport as something to write to, and the totals of what went over it. What is written while a read is
-processed leaves together at its end. Knows bytes; nothing of frames.
+processed leaves together at its end. Whoever watches is put in the way of the bytes, by swapping the functions that
+take them; where nobody does, there is nothing to ask. Knows bytes; nothing of frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
+from threading import get_ident
+from typing import Protocol
 
+from txpika import taps
 from txpika.interfaces import ITransport
 
 #: Bytes collected while a read is processed before they are handed to the transport without waiting for its end.
@@ -20,31 +25,105 @@ def _discard(data: bytes) -> None:
     """Where bytes go when there is nobody to send them to."""
 
 
+_serial = count(1)
+
+
+class Receiver(Protocol):
+    """What takes the bytes of the broker."""
+
+    def receive(self, data: bytes) -> None:
+        """Bytes, any number."""
+
+    def behind(self) -> tuple[bytes, int]:
+        """
+        What L{receive} was given and has not used up, between two calls: the begin of a frame that is not whole, or how
+        many bytes are to come of a body frame whose begin was passed on.
+        """
+
+
 class Wire:
     """
+    @ivar name: What to call the connection in a log: the program's name for it, or host and port; and a number, from
+        when there is a transport.
     @ivar transport: C{None} before there is one, and when it is gone.
     @ivar write: Takes whole frames; the hot paths call it and count for themselves.
+    @ivar receive: Takes bytes of the broker. L{txpika.core.connection} calls it and counts for itself.
     @ivar corked: What is written is collected.
     @ivar bytes_sent: Total, in bytes.
     @ivar bytes_received: Total, in bytes.
     @ivar frames_sent: Total.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, receiver: Receiver | None = None, name: str = "") -> None:
+        """
+        @param receiver: Where bytes of the broker go.
+        """
+        self.name = name
         self.transport: ITransport | None = None
         self.write: Callable[[bytes], None] = _discard
+        self.receive: Callable[[bytes], None] = _discard if receiver is None else receiver.receive
         self.corked = False
         self.bytes_sent = 0
         self.bytes_received = 0
         self.frames_sent = 0
+        self._receiver = receiver
+        self._receive = self.receive
+        self._out: Callable[[bytes], None] = _discard
         self._through: Callable[[bytes], None] = _discard
+        self._tap: taps.Tap | None = None
+        self._thread = get_ident()
         self._pieces: list[bytes] = []
         self._size = 0
 
     def connected(self, transport: ITransport) -> None:
         """There is a transport."""
         self.transport = transport
-        self._through = self.write = transport.write
+        self.name = f"{self.name}#{next(_serial)}"
+        self._thread = get_ident()
+        self._through = self.write = self._out = transport.write
+        taps.add(self)
+
+    # Watching
+
+    def tap(self, tap: taps.Tap) -> None:
+        """
+        From now on show C{tap} what is written and what is received, each before it goes on. It must not raise.
+
+        Called from another thread than the connection's, it takes effect for what is written at the next read.
+        """
+        self._tap = tap
+        self.receive = self._receive_watched
+        self._aim()
+
+    def untap(self) -> None:
+        """Nobody watches any more. Harmless when nobody did."""
+        self._tap = None
+        self.receive = self._receive
+        self._aim()
+
+    def behind(self) -> tuple[bytes, int]:
+        """See L{Receiver}: how far the bytes shown to a tap so far reach into the next frame."""
+        return (b"", 0) if self._receiver is None else self._receiver.behind()
+
+    def _aim(self) -> None:
+        watched = self._tap is not None and self._out is not _discard
+        self._through = self._write_watched if watched else self._out
+        if not self.corked and get_ident() == self._thread:
+            self.write = self._through
+
+    def _write_watched(self, data: bytes) -> None:
+        tap = self._tap
+        if tap is not None:
+            tap(True, data)
+        self._out(data)
+
+    def _receive_watched(self, data: bytes) -> None:
+        tap = self._tap
+        if tap is not None:
+            tap(False, data)
+        self._receive(data)
+
+    # Writing
 
     def send(self, data: bytes, frames: int = 1) -> None:
         """
@@ -85,4 +164,4 @@ class Wire:
         """Drop what was collected, and all that is written from now on."""
         self._pieces.clear()
         self._size = 0
-        self._through = self.write = _discard
+        self._through = self.write = self._out = _discard

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from txpika.adapters.callback import BaseConnection
 from txpika.channel import Channel as Face
 from txpika.consumer import Consumer
 from txpika.core.channel import Channel
@@ -89,10 +90,14 @@ class ChannelFace:
         self.core = core
         self.messages: list[ReturnedMessage] = []
         self.errors: list[MessageTooLarge] = []
+        self.flows: list[bool] = []
         self.reasons: list[CloseReason] = []
 
     def returned(self, message: ReturnedMessage) -> None:
         self.messages.append(message)
+
+    def flow_changed(self, active: bool) -> None:
+        self.flows.append(active)
 
     def dropped(self, error: MessageTooLarge) -> None:
         self.errors.append(error)
@@ -311,3 +316,80 @@ def deliveries(first: int, *bodies: bytes, tag: str = "t", number: int = 1, rede
         content(number, Basic.Deliver(tag, delivery_tag, redelivered, "", "q"), body)
         for delivery_tag, body in enumerate(bodies, first)
     )
+
+
+class FakeConnection(BaseConnection):
+    """
+    A connection of the callback API on a clock and without a network.
+
+    @ivar dialled: How often it was told to make a transport.
+    @ivar stopped: How often it was told to give that up.
+    @ivar unheard: Why it ended, when nobody listened.
+    """
+
+    def __init__(self, clock: Clock, *arguments: Any, **more: Any) -> None:
+        self._clock = clock
+        self.dialled = self.stopped = 0
+        self.unheard: list[Exception] = []
+        super().__init__(*arguments, **more)
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+    def _dial(self) -> None:
+        self.dialled += 1
+
+    def _stop_dialling(self) -> None:
+        self.stopped += 1
+
+    def _unheard(self, reason: Exception) -> None:
+        self.unheard.append(reason)
+
+
+class CallbackPeer(Peer):
+    """
+    The callback face of a connection, and the broker at its other end.
+
+    @ivar face: The face.
+    @ivar told: What it told: C{"open"}, C{"closed"}, or why it could not be opened.
+    """
+
+    def __init__(self, parameters: ConnectionParameters | None = None, strategy: Any = None) -> None:
+        self._strategy = strategy
+        self.told: list[Any] = []
+        super().__init__(parameters)
+
+    def connect(self, parameters: ConnectionParameters, transport: Any) -> Connection:
+        self.face = FakeConnection(
+            self.clock,
+            parameters,
+            lambda connection: self._tell(connection, "open"),
+            self._strategy,
+            on_open_error_callback=self._tell,
+            on_close_callback=lambda connection: self._tell(connection, "closed"),
+        )
+        self.face._transport_made(transport)
+        return self.face._core
+
+    def _tell(self, connection: FakeConnection, what: object) -> None:
+        assert connection is self.face
+        self.told.append(what)
+
+    def again(self) -> Self:
+        """The transport of another life."""
+        self.transport = Transport()
+        self.face._transport_made(self.transport)
+        self.connection = self.face._core
+        self._read = 8
+        return self
+
+    def open_channel(self, number: int | None = None) -> Any:
+        """One open channel, as a program of callbacks knows it."""
+        opened: list[Any] = []
+        channel = self.face.channel(opened.append, number)
+        assert not opened
+        self.send(method(channel.channel_number, ChannelMethods.OpenOk()))
+        assert opened == [channel]
+        self.frames()
+        return channel
