@@ -1,0 +1,378 @@
+# -*- test-case-name: txpika.test.test_loop -*-
+"""
+An event loop of our own, for programs that have none: file descriptors, timers, and calls from other threads.
+
+Owns the waiting. Knows descriptors and callables; nothing of sockets, AMQP or Twisted. The system call it waits with is
+one of the standard library's C{selectors}, behind the class names that pika's users know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import select
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from threading import get_ident
+from typing import Any, ClassVar, Self
+
+#: What a handler can be told about its descriptor, and what it can wait for: the values of Linux's epoll.
+READ = 0x0001
+WRITE = 0x0004
+ERROR = 0x0008
+
+#: The longest wait in one system call, in seconds. Waiting longer gains nothing and overflows some of them.
+MAX_WAIT = 3600.0
+
+#: Told of its descriptor and what happened to it: a sum of L{READ}, L{WRITE} and L{ERROR}.
+Handler = Callable[[int, int], object]
+
+_log = logging.getLogger("txpika.adapters.loop")
+
+
+class Poller:
+    """
+    Waits for descriptors.
+
+    @cvar NAME: What C{SELECT_TYPE} calls it.
+    @cvar SELECTOR: The class of C{selectors} it stands for.
+    """
+
+    NAME: ClassVar[str]
+    SELECTOR: ClassVar[str]
+
+    def __init__(self) -> None:
+        """@raise ValueError: when this system has no such call."""
+        if not self.available():
+            raise ValueError(f"this system has no {self.NAME}")
+        self._selector: selectors.BaseSelector = getattr(selectors, self.SELECTOR)()
+
+    @classmethod
+    def available(cls) -> bool:
+        """Whether this system has it."""
+        return None not in (getattr(select, cls.NAME, None), getattr(selectors, cls.SELECTOR, None))
+
+    def register(self, fd: int, events: int) -> None:
+        """Wait for C{events} of C{fd}, and for nothing else of it. No events: forget it."""
+        wanted = (selectors.EVENT_READ if events & READ else 0) | (selectors.EVENT_WRITE if events & WRITE else 0)
+        known = fd in self._selector.get_map()
+        if not wanted:
+            if known:
+                self._selector.unregister(fd)
+        elif known:
+            self._selector.modify(fd, wanted)
+        else:
+            self._selector.register(fd, wanted)
+
+    def wait(self, timeout: float) -> list[tuple[int, int]]:
+        """
+        @param timeout: In seconds; 0 only looks.
+        @return: Descriptors and what is the matter with each.
+        """
+        return [
+            (key.fd, (READ if mask & selectors.EVENT_READ else 0) | (WRITE if mask & selectors.EVENT_WRITE else 0))
+            for key, mask in self._selector.select(timeout)
+        ]
+
+    def close(self) -> None:
+        """Let go of what the system keeps for it."""
+        self._selector.close()
+
+
+class SelectPoller(Poller):
+    """C{select(2)}: everywhere; slow and limited to 1,024 descriptors on most systems."""
+
+    NAME = "select"
+    SELECTOR = "SelectSelector"
+
+
+class PollPoller(Poller):
+    """C{poll(2)}."""
+
+    NAME = "poll"
+    SELECTOR = "PollSelector"
+
+
+class EPollPoller(Poller):
+    """Linux's C{epoll(7)}."""
+
+    NAME = "epoll"
+    SELECTOR = "EpollSelector"
+
+
+class KQueuePoller(Poller):
+    """C{kqueue(2)} of the BSDs and macOS."""
+
+    NAME = "kqueue"
+    SELECTOR = "KqueueSelector"
+
+
+#: Best first.
+POLLERS: tuple[type[Poller], ...] = (EPollPoller, KQueuePoller, PollPoller, SelectPoller)
+
+
+def make_poller(name: str | None = None) -> Poller:
+    """
+    @param name: C{"select"}, C{"poll"}, C{"epoll"}, C{"kqueue"}, or C{None} for the best there is.
+    @raise ValueError: when there is none of that name, here or at all.
+    """
+    for poller in POLLERS:
+        if name == poller.NAME or (name is None and poller.available()):
+            return poller()
+    raise ValueError(f"{name!r} is no poller; there are {', '.join(poller.NAME for poller in POLLERS)}")
+
+
+class Timer:
+    """One pending call. Compared by time, then by age."""
+
+    __slots__ = ("_loop", "args", "function", "order", "when")
+
+    def __init__(self, loop: IOLoop, when: float, order: int, function: Callable[..., Any], args: tuple[Any, ...]):
+        self._loop = loop
+        self.when = when
+        self.order = order
+        self.function: Callable[..., Any] | None = function
+        self.args = args
+
+    def __lt__(self, other: Timer) -> bool:
+        return (self.when, self.order) < (other.when, other.order)
+
+    def cancel(self) -> None:
+        """Make it not happen. Harmless when it has happened."""
+        if self.function is not None:
+            self.function = None
+            self.args = ()
+            self._loop.forget(self)
+
+
+class IOLoop:
+    """
+    Waits for descriptors, timers and calls from other threads, and tells who asked.
+
+    Only L{stop}, L{add_callback} and L{add_callback_threadsafe} may be called from another thread than the one it runs
+    in. A callable that raises an C{Exception} is logged, and the loop goes on; others, such as C{KeyboardInterrupt},
+    end L{start}.
+
+    @ivar poller: What it waits with.
+    """
+
+    READ = READ
+    WRITE = WRITE
+    ERROR = ERROR
+    _instance: ClassVar[Any] = None
+
+    def __init__(self, poller_type: str | Poller | None = None) -> None:
+        """
+        @param poller_type: See L{make_poller}; or a poller.
+        @raise ValueError: when there is no such poller.
+        """
+        self.poller = poller_type if isinstance(poller_type, Poller) else make_poller(poller_type)
+        self._handlers: dict[int, Handler] = {}
+        self._timers: list[Timer] = []
+        self._cancelled = 0
+        self._order = count()
+        self._calls: deque[Callable[[], object]] = deque()
+        self._running = False
+        self._failure: Exception | None = None
+        self._stopping = False
+        self._thread = get_ident()
+        self._alarm, self._bell = socket.socketpair()
+        self._alarm.setblocking(False)
+        self._bell.setblocking(False)
+        self.add_handler(self._alarm.fileno(), self._woken, READ)
+
+    @classmethod
+    def instance(cls, poller_type: str | None = None) -> Self:
+        """
+        @param poller_type: What it must wait with; C{None} if it does not matter.
+        @return: The one of this class that programs share which do not care for their own. Closed ones are replaced,
+            and one with another poller.
+        """
+        shared: Self | None = vars(cls).get("_instance")
+        if shared is None or poller_type not in (None, shared.poller_type):
+            shared = cls(poller_type)
+            cls._instance = shared
+        return shared
+
+    @property
+    def poller_type(self) -> str:
+        """The name of what it waits with."""
+        return self.poller.NAME
+
+    # Running
+
+    def start(self) -> None:
+        """
+        Run until L{stop}.
+
+        @raise RuntimeError: when it is running already, also from inside one of its callables.
+        """
+        if self._running:
+            raise RuntimeError("the loop is running already")
+        self._running = True
+        self._thread = get_ident()
+        try:
+            while not self._stopping:
+                self.run_once(MAX_WAIT)
+        finally:
+            self._running = self._stopping = False
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    loop = start
+
+    def stop(self) -> None:
+        """Have L{start} return when what is at hand is done; when it does not run, then the next one at once."""
+        self._stopping = True
+        self._ring()
+
+    def fail(self, failure: Exception) -> None:
+        """Have L{start} raise that, as for an error that nobody was there to hear of."""
+        self._failure = failure
+        self.stop()
+
+    def run_once(self, timeout: float) -> None:
+        """
+        Wait for something to happen, at most C{timeout} seconds, and see to it.
+
+        @param timeout: 0 only looks.
+        """
+        self._thread = get_ident()
+        if self._calls or self._stopping:
+            timeout = 0
+        elif self._timers:
+            timeout = min(timeout, max(0.0, self._timers[0].when - self.seconds()))
+        for fd, events in self.poller.wait(min(timeout, MAX_WAIT)):
+            self.happened(fd, events)
+        self.run_due()
+
+    poll = run_once
+
+    def happened(self, fd: int, events: int) -> None:
+        """Tell the handler of a descriptor what happened to it."""
+        handler = self._handlers.get(fd)
+        if handler is not None:  # one before it may have taken it away
+            self._run(handler, fd, events)
+
+    def run_due(self) -> None:
+        """Call what is to be called now: timers, and what came by L{add_callback}."""
+        self._run_timers()
+        for _ in range(len(self._calls)):  # those that come meanwhile have their turn next time
+            self._run(self._calls.popleft())
+
+    def _run(self, function: Callable[..., object], *args: Any) -> None:
+        try:
+            function(*args)
+        except Exception:
+            _log.exception("%r raised", function)
+
+    def close(self) -> None:
+        """Let go of what the system keeps for it. It cannot run any more."""
+        self.poller.close()
+        self._alarm.close()
+        self._bell.close()
+        self._handlers.clear()
+        self._timers.clear()
+        if self._instance is self:
+            type(self)._instance = None
+
+    # Descriptors
+
+    def add_handler(self, fd: int, handler: Handler, events: int) -> None:
+        """
+        Call C{handler} with the descriptor and what happened, each time one of C{events} is the case.
+
+        @raise ValueError: when it has a handler already.
+        """
+        if fd in self._handlers:
+            raise ValueError(f"descriptor {fd} has a handler already")
+        self.poller.register(fd, events)
+        self._handlers[fd] = handler
+
+    def update_handler(self, fd: int, events: int) -> None:
+        """
+        Wait for these events of a descriptor from now on.
+
+        @raise KeyError: when it has no handler.
+        """
+        if fd not in self._handlers:
+            raise KeyError(f"descriptor {fd} has no handler")
+        self.poller.register(fd, events)
+
+    def remove_handler(self, fd: int) -> None:
+        """Wait for nothing of a descriptor any more; call this before it is closed. Harmless when it has none."""
+        if self._handlers.pop(fd, None) is not None:
+            self.poller.register(fd, 0)
+
+    # Time
+
+    def seconds(self) -> float:
+        """@return: Monotonic time, in seconds since some moment."""
+        return time.monotonic()
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any) -> Timer:
+        """
+        Call C{callable(*args)} in C{delay} seconds.
+
+        @return: Has a C{cancel()}.
+        """
+        timer = Timer(self, self.seconds() + delay, next(self._order), callable, args)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    call_later = callLater
+
+    def add_timeout(self, deadline: float, callback: Callable[[], object]) -> Timer:
+        """
+        As L{callLater}, at a time of C{time.time()}: what pika's loop of 2011 had.
+
+        @param deadline: In seconds since 1970.
+        """
+        return self.callLater(max(0.0, deadline - time.time()), callback)
+
+    def remove_timeout(self, timeout: Timer) -> None:
+        """Undo L{callLater} or L{add_timeout}. Harmless when it has happened."""
+        timeout.cancel()
+
+    def forget(self, _timer: Timer) -> None:
+        """A timer was cancelled. Sweep them out before they are more than the others."""
+        self._cancelled += 1
+        if self._cancelled * 2 > len(self._timers):
+            self._timers = [timer for timer in self._timers if timer.function is not None]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
+
+    def _run_timers(self) -> None:
+        now = self.seconds()
+        while self._timers and self._timers[0].when <= now:
+            timer = heapq.heappop(self._timers)
+            function, args = timer.function, timer.args
+            if function is None:
+                self._cancelled -= 1
+                continue
+            timer.function = None
+            self._run(function, *args)
+
+    # Other threads
+
+    def add_callback(self, callback: Callable[[], object]) -> None:
+        """Call C{callback} in the loop's thread, soon. May be called from any thread."""
+        self._calls.append(callback)
+        if get_ident() != self._thread:
+            self._ring()
+
+    add_callback_threadsafe = add_callback
+
+    def _ring(self) -> None:
+        with contextlib.suppress(BlockingIOError, InterruptedError):  # it rings already
+            self._bell.send(b"\0")
+
+    def _woken(self, _fd: int, _events: int) -> None:
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            self._alarm.recv(4096)

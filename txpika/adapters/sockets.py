@@ -1,0 +1,210 @@
+# -*- test-case-name: txpika.test.test_sockets -*-
+"""
+A socket as the transport of a connection, with or without TLS, on a loop that watches descriptors.
+
+Owns the socket from the moment it is connected to its end, and what waits to be sent. Knows the loop and a stream with
+two methods; nothing of AMQP. How a socket comes to be connected is L{txpika.adapters.dial}'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from zope.interface import implementer
+
+from txpika.adapters.loop import READ, WRITE, IOLoop
+from txpika.interfaces import ITransport
+
+#: Bytes taken from the socket in one read.
+READ_SIZE = 64 * 1024
+#: Reads in a row before others have their turn.
+MAX_READS = 8
+#: Bytes collected before they are sent without waiting for the end of the turn.
+SEND_AT = 64 * 1024
+#: Bytes passed to the socket at a time.
+SEND_SIZE = 256 * 1024
+#: Bytes that wait because the network takes no more, from which on whoever writes is asked to pause.
+HIGH_WATER = 256 * 1024
+#: Bytes left at which they may go on.
+LOW_WATER = 64 * 1024
+
+#: What a non-blocking socket raises when it cannot go on just now. The TLS ones, which the ssl module alone knows, are
+#: told by their name, so that a program without TLS need not import that.
+_LATER = (BlockingIOError, InterruptedError)
+_TLS_LATER = ("SSLWantReadError", "SSLWantWriteError")
+
+
+def must_wait(error: OSError) -> bool:
+    """Whether C{error} of a non-blocking socket only says: not now."""
+    return isinstance(error, _LATER) or type(error).__name__ in _TLS_LATER
+
+
+class Stream(Protocol):
+    """Who uses the transport."""
+
+    def data_received(self, data: bytes, /) -> None: ...
+    def connection_lost(self, reason: BaseException | None, /) -> None: ...
+
+
+@implementer(ITransport)
+class SocketTransport:
+    """
+    A connected socket.
+
+    What is written in one turn of the loop leaves at its end, together.
+
+    @ivar buffered: Bytes that wait to be sent.
+    @ivar flushed: Called with L{buffered} each time the socket has taken what it takes for now.
+    """
+
+    def __init__(self, sock: socket.socket, loop: IOLoop, stream: Stream) -> None:
+        """
+        @param sock: Connected and non-blocking; under TLS after its handshake. From here on nobody else uses it.
+        """
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._loop = loop
+        self._stream = stream
+        #: Bytes that TLS has decrypted and nobody has read: the loop cannot see them.
+        self._unseen: Callable[[], int] = getattr(sock, "pending", lambda: 0)
+        self._pieces: list[bytes] = []
+        self._sending = memoryview(b"")
+        self._flush_due = False
+        self._producer: Any = None
+        self._producer_paused = False
+        self._reading = True
+        self._losing = False
+        self._lost = False
+        self._events = READ
+        self.buffered = 0
+        self.flushed: Callable[[int], object] = lambda buffered: None
+        loop.add_handler(self._fd, self._ready, READ)
+
+    # ITransport
+
+    def write(self, data: bytes) -> None:
+        """Send it at the end of this turn of the loop, or as soon as the network takes it."""
+        if self._losing or self._lost:
+            return
+        self._pieces.append(data)
+        self.buffered += len(data)
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.add_callback(self.flush)
+        elif self.buffered >= SEND_AT and not self._events & WRITE:
+            self.flush()
+        if self.buffered > HIGH_WATER and not self._producer_paused and self._producer is not None:
+            self._producer_paused = True
+            self._producer.pauseProducing()
+
+    def loseConnection(self) -> None:
+        """Send what waits, then close."""
+        if not self._losing and not self._lost:
+            self._losing = True
+            self.flush()
+
+    def abortConnection(self) -> None:
+        """Close at once."""
+        self._lose(ConnectionAbortedError("it was aborted"))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Tell it to pause when too much waits."""
+        self._producer = producer
+
+    def unregisterProducer(self) -> None:
+        """Forget it."""
+        self._producer = None
+
+    def pauseProducing(self) -> None:
+        """Stop reading."""
+        self._reading = False
+        self._watch()
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self._reading = True
+        self._watch()
+        if self._unseen():
+            self._loop.add_callback(self._read)
+
+    # Sending
+
+    def flush(self) -> None:
+        """Send what waits, as far as the socket takes it now."""
+        self._flush_due = False
+        if self._lost:
+            return
+        try:
+            while self.buffered:
+                if not self._sending:
+                    self._sending = memoryview(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+                    self._pieces.clear()
+                sent = self._socket.send(self._sending[:SEND_SIZE])
+                self._sending = self._sending[sent:]
+                self.buffered -= sent
+        except OSError as error:
+            if not must_wait(error):
+                self._lose(error)
+                return
+        self._watch()
+        if self._producer_paused and self.buffered <= LOW_WATER:
+            self._producer_paused = False
+            if self._producer is not None:
+                self._producer.resumeProducing()
+        if self.buffered:
+            self.flushed(self.buffered)
+        elif self._losing:
+            self._lose(None)
+
+    def _watch(self) -> None:
+        events = (READ if self._reading else 0) | (WRITE if self.buffered and not self._flush_due else 0)
+        if events != self._events and not self._lost:
+            self._events = events
+            self._loop.update_handler(self._fd, events)
+
+    # Receiving
+
+    def _ready(self, _fd: int, events: int) -> None:
+        if events & WRITE:
+            self.flush()
+        if events & READ:
+            self._read()
+
+    def _read(self) -> None:
+        for _ in range(MAX_READS):
+            if not self._reading or self._lost:
+                return
+            try:
+                data = self._socket.recv(READ_SIZE)
+            except OSError as error:
+                if not must_wait(error):
+                    self._lose(error)
+                return
+            if not data:
+                self._lose(EOFError("the peer closed it"))
+                return
+            self._stream.data_received(data)
+            if len(data) < READ_SIZE and not self._unseen():
+                return
+        if self._unseen():
+            self._loop.add_callback(self._read)
+
+    # The end
+
+    def _lose(self, reason: BaseException | None) -> None:
+        """Close it; the stream hears of it in a turn of its own, not from inside what it calls."""
+        if self._lost:
+            return
+        self._lost = True
+        self._pieces.clear()
+        self._sending = memoryview(b"")
+        self.buffered = 0
+        self._loop.remove_handler(self._fd)
+        if reason is None and hasattr(self._socket, "unwrap"):
+            with contextlib.suppress(OSError, ValueError):
+                self._socket.unwrap()  # says that this is the end; the peer's answer is not waited for
+        self._socket.close()
+        self._loop.add_callback(lambda: self._stream.connection_lost(reason))

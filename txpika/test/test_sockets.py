@@ -1,0 +1,280 @@
+"""Tests for sockets as transports, and for how they get connected, on real sockets of this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from errno import ECONNREFUSED
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from txpika.adapters.dial import Dialling
+from txpika.adapters.loop import IOLoop
+from txpika.adapters.sockets import HIGH_WATER, LOW_WATER, SocketTransport
+from txpika.interfaces import ITransport
+
+
+class SocketsTestCase(SynchronousTestCase):
+    """A loop, and waiting for something to be so on it."""
+
+    def setUp(self) -> None:
+        self.loop = self.make_loop()
+        self.addCleanup(self.loop.close)
+
+    def make_loop(self) -> IOLoop:
+        """Others have other loops."""
+        return IOLoop("select")
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Run the loop until it is so; fail after 10 seconds."""
+        expired = self.loop.callLater(10, lambda: self.fail("nothing happened for 10 seconds"))
+        while not condition():
+            self.assertIsNotNone(expired.function, "nothing happened for 10 seconds")
+            self.loop.run_once(1)
+        expired.cancel()
+
+
+class TransportTests(SocketsTestCase):
+    """One end of a pair of sockets is the transport's, the other the test's."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        ours, self.peer = socket.socketpair()
+        for end in (ours, self.peer):
+            end.setblocking(False)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+            self.addCleanup(end.close)
+        self.received = b""
+        self.lost: list[BaseException | None] = []
+        self.flow: list[str] = []
+        self.transport = SocketTransport(ours, self.loop, self)
+        self.transport.registerProducer(self, True)
+
+    # The stream and the producer
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+
+    def connection_lost(self, reason: BaseException | None) -> None:
+        self.lost.append(reason)
+
+    def pauseProducing(self) -> None:
+        self.flow.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.flow.append("resume")
+
+    def take(self, limit: int = 1 << 30) -> bytes:
+        """What has arrived at the other end."""
+        taken = b""
+        while len(taken) < limit:
+            try:
+                data = self.peer.recv(min(65536, limit - len(taken)))
+            except BlockingIOError:
+                break
+            if not data:
+                break
+            taken += data
+        return taken
+
+    def take_all(self, size: int) -> bytes:
+        taken = b""
+
+        def enough() -> bool:
+            nonlocal taken
+            taken += self.take()
+            return len(taken) >= size
+
+        self.until(enough)
+        return taken
+
+    def test_interface(self) -> None:
+        self.assertTrue(verifyObject(ITransport, self.transport))
+
+    def test_what_is_written_in_a_turn_leaves_together(self) -> None:
+        for piece in (b"a", b"b", b"c"):
+            self.transport.write(piece)
+        self.assertEqual(self.take(), b"")
+        self.loop.run_once(0)
+        self.assertEqual((self.take(), self.transport.buffered), (b"abc", 0))
+
+    def test_flush_sends_now(self) -> None:
+        self.transport.write(b"now")
+        self.transport.flush()
+        self.assertEqual(self.take(), b"now")
+
+    def test_reading(self) -> None:
+        self.peer.send(b"hello")
+        self.until(lambda: self.received)
+        self.assertEqual(self.received, b"hello")
+
+    def test_more_than_the_network_takes(self) -> None:
+        data = os.urandom(3 * HIGH_WATER)
+        step = 10_000
+        for start in range(0, len(data), step):
+            self.transport.write(data[start : start + step])
+        self.assertEqual(self.flow, ["pause"])
+        self.assertGreater(self.transport.buffered, HIGH_WATER)
+        self.assertEqual(self.take_all(len(data)), data)
+        self.assertEqual((self.flow, self.transport.buffered), (["pause", "resume"], 0))
+
+    def test_tells_what_is_left_after_each_flush(self) -> None:
+        left: list[int] = []
+        self.transport.flushed = left.append
+        self.transport.write(b"x")
+        self.loop.run_once(0)
+        self.assertEqual(left, [])
+        self.transport.write(b"x" * HIGH_WATER)
+        self.loop.run_once(0)
+        self.assertEqual(left, [self.transport.buffered])
+
+    def test_resumes_at_the_low_mark(self) -> None:
+        self.transport.write(b"x" * (HIGH_WATER + LOW_WATER))
+        self.loop.run_once(0)
+        while "resume" not in self.flow:
+            self.assertEqual(self.flow, ["pause"])
+            self.take(8192)
+            self.loop.run_once(0)
+        self.assertLessEqual(self.transport.buffered, LOW_WATER)
+
+    def test_pause_reading(self) -> None:
+        self.transport.pauseProducing()
+        self.peer.send(b"x")
+        self.loop.run_once(0)
+        self.assertEqual(self.received, b"")
+        self.transport.resumeProducing()
+        self.until(lambda: self.received)
+
+    def test_lose_connection_sends_what_waits(self) -> None:
+        data = os.urandom(HIGH_WATER)
+        self.transport.write(data)
+        self.transport.loseConnection()
+        self.transport.write(b"too late")
+        self.assertEqual(self.lost, [])
+        self.assertEqual(self.take_all(len(data)), data)
+        self.until(lambda: self.lost)
+        self.assertEqual((self.lost, self.peer.recv(1)), ([None], b""))
+
+    def test_abort(self) -> None:
+        self.transport.write(b"never sent")
+        self.transport.abortConnection()
+        self.assertEqual(self.lost, [], "not from inside the call")
+        self.until(lambda: self.lost)
+        self.transport.abortConnection()
+        self.transport.loseConnection()
+        self.transport.flush()
+        self.loop.run_once(0)
+        self.assertIsInstance(self.lost.pop(), ConnectionAbortedError)
+        self.assertEqual((self.lost, self.take()), ([], b""))
+
+    def test_the_peer_closes(self) -> None:
+        self.peer.send(b"last words")
+        self.peer.close()
+        self.until(lambda: self.lost)
+        self.assertEqual((self.received, str(self.lost[0])), (b"last words", "the peer closed it"))
+
+    def test_the_peer_is_gone_while_writing(self) -> None:
+        self.peer.close()
+        self.transport.pauseProducing()
+        self.transport.write(b"x")
+        self.until(lambda: self.lost)
+        self.assertIsInstance(self.lost[0], OSError)
+
+    def test_aborted_by_whom_it_tells(self) -> None:
+        self.peer.send(b"x")
+        self.patch(self, "data_received", lambda data: self.transport.abortConnection())
+        self.until(lambda: self.lost)
+
+
+class DiallingTests(SocketsTestCase):
+    """Who answers, who does not."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        real = socket.getaddrinfo
+
+        def look_up(host: str, *arguments: Any, **more: Any) -> Any:
+            if host == "nowhere":
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            return real(host, *arguments, **more)
+
+        self.patch(socket, "getaddrinfo", look_up)
+        self.results: list[Any] = []
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(self.server.close)
+        self.port = self.server.getsockname()[1]
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            self.nobody = unused.getsockname()[1]
+
+    def dial(self, *hosts: tuple[str, int], timeout: float = 5) -> Dialling:
+        return Dialling(self.loop, hosts, timeout, self.connected, self.results.append)
+
+    def connected(self, sock: socket.socket, host: str) -> None:
+        self.addCleanup(sock.close)
+        self.results.append((sock.getpeername()[1], host, sock.getblocking()))
+
+    def result(self) -> Any:
+        self.until(lambda: self.results)
+        self.loop.run_once(0)
+        (result,) = self.results
+        return result
+
+    def test_connects(self) -> None:
+        self.dial(("localhost", self.port))
+        self.assertEqual(self.result(), (self.port, "localhost", False))
+
+    def test_refused(self) -> None:
+        self.dial(("127.0.0.1", self.nobody))
+        ((host, error),) = self.result()
+        self.assertEqual((host, error.errno), ("127.0.0.1", ECONNREFUSED))
+
+    def test_the_next_host(self) -> None:
+        self.dial(("nowhere", 1), ("127.0.0.1", self.nobody), ("127.0.0.1", self.port))
+        self.assertEqual(self.result(), (self.port, "127.0.0.1", False))
+
+    def test_every_failure_is_told(self) -> None:
+        self.dial(("nowhere", 1), ("127.0.0.1", self.nobody), ("x" * 300, 1))
+        self.assertEqual([host for host, _ in self.result()], ["nowhere", "127.0.0.1", "x" * 300])
+
+    def test_every_address_of_a_name(self) -> None:
+        real = socket.getaddrinfo
+
+        def two(host: str, port: int, **kind: Any) -> Any:
+            return real("127.0.0.1", self.nobody, **kind) + real("127.0.0.1", port, **kind)
+
+        self.patch(socket, "getaddrinfo", two)
+        self.dial(("broker", self.port))
+        self.assertEqual(self.result(), (self.port, "broker", False))
+
+    def test_one_that_does_not_answer_takes_its_share_of_the_time(self) -> None:
+        silent = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.addCleanup(silent.close)
+        port = silent.getsockname()[1]
+        for _ in range(4):  # fill its backlog: the next one gets no answer
+            waiting = socket.socket()
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+            self.addCleanup(waiting.close)
+        self.dial(("127.0.0.1", port), ("127.0.0.1", self.port), timeout=0.5)
+        self.assertEqual(self.result(), (self.port, "127.0.0.1", False))
+        self.results.clear()
+        self.dial(("127.0.0.1", port), timeout=0.1)
+        ((_, error),) = self.result()
+        self.assertIsInstance(error, TimeoutError)
+
+    def test_cancelled(self) -> None:
+        before = len(os.listdir("/dev/fd"))
+        for turns in range(3):
+            dialling = self.dial(("127.0.0.1", self.port), ("127.0.0.1", self.nobody))
+            for _ in range(turns):
+                self.loop.run_once(0)
+            dialling.cancel()
+            dialling.cancel()
+        if not self.results:  # it may have been connected within two turns
+            self.assertEqual(len(os.listdir("/dev/fd")), before)
+        for _ in range(5):
+            self.loop.run_once(0)
+        self.assertLessEqual(len(self.results), 1)
