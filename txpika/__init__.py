@@ -12,6 +12,14 @@ from txpika._version import __version__
 
 TYPE_CHECKING = False  # type checkers take it for true by its name; importing it from typing costs 5 ms
 if TYPE_CHECKING:
+    from txpika import adapters, callback, exceptions, frames, log, spec, table
+    from txpika.adapters.asyncio_connection import AsyncioConnection
+    from txpika.adapters.asyncore_connection import AsyncoreConnection
+    from txpika.adapters.base_connection import BaseConnection
+    from txpika.adapters.blocking_connection import BlockingConnection
+    from txpika.adapters.loop import IOLoop
+    from txpika.adapters.select_connection import SelectConnection
+    from txpika.adapters.tornado_connection import TornadoConnection
     from txpika.arguments import ConsumerArguments, QueueArguments
     from txpika.channel import Channel
     from txpika.consumer import Consumer
@@ -22,6 +30,11 @@ if TYPE_CHECKING:
     from txpika.message import Delivery, ReturnedMessage
     from txpika.parameters import ConnectionParameters
     from txpika.protocol import AMQPFactory, AMQPProtocol
+    from txpika.reconnection_strategies import (
+        NullReconnectionStrategy,
+        ReconnectionStrategy,
+        SimpleReconnectionStrategy,
+    )
     from txpika.rpc_client import RPCClient
     from txpika.spec import BasicProperties
     from txpika.tls import TLSOptions
@@ -31,7 +44,11 @@ _HOMES = {
     "AMQPFactory": "txpika.protocol",
     "AMQPProtocol": "txpika.protocol",
     "AMQPlainCredentials": "txpika.credentials",
+    "AsyncioConnection": "txpika.adapters.asyncio_connection",
+    "AsyncoreConnection": "txpika.adapters.asyncore_connection",
+    "BaseConnection": "txpika.adapters.base_connection",
     "BasicProperties": "txpika.spec",
+    "BlockingConnection": "txpika.adapters.blocking_connection",
     "BrokerEndpoint": "txpika.endpoint",
     "Channel": "txpika.channel",
     "ConnectionParameters": "txpika.parameters",
@@ -41,12 +58,18 @@ _HOMES = {
     "DeathEvent": "txpika.deaths",
     "Delivery": "txpika.message",
     "ExternalCredentials": "txpika.credentials",
+    "IOLoop": "txpika.adapters.loop",
     "Instrument": "txpika.events",
+    "NullReconnectionStrategy": "txpika.reconnection_strategies",
     "PlainCredentials": "txpika.credentials",
+    "ReconnectionStrategy": "txpika.reconnection_strategies",
     "QueueArguments": "txpika.arguments",
     "RPCClient": "txpika.rpc_client",
     "ReturnedMessage": "txpika.message",
+    "SelectConnection": "txpika.adapters.select_connection",
+    "SimpleReconnectionStrategy": "txpika.reconnection_strategies",
     "TLSOptions": "txpika.tls",
+    "TornadoConnection": "txpika.adapters.tornado_connection",
     "connect": "txpika.endpoint",
     "parse_uri": "txpika.uri",
     "x_death": "txpika.deaths",
@@ -55,11 +78,18 @@ _HOMES = {
     "x_last_death": "txpika.deaths",
 }
 
+#: Modules that programs of pika use without an import of their own.
+_MODULES = frozenset({"adapters", "callback", "exceptions", "frames", "log", "spec", "table"})
+
 __all__ = [
     "AMQPFactory",
     "AMQPProtocol",
     "AMQPlainCredentials",
+    "AsyncioConnection",
+    "AsyncoreConnection",
+    "BaseConnection",
     "BasicProperties",
+    "BlockingConnection",
     "BrokerEndpoint",
     "Channel",
     "ConnectionParameters",
@@ -69,15 +99,28 @@ __all__ = [
     "DeathEvent",
     "Delivery",
     "ExternalCredentials",
+    "IOLoop",
     "Instrument",
+    "NullReconnectionStrategy",
     "PlainCredentials",
     "QueueArguments",
     "RPCClient",
+    "ReconnectionStrategy",
     "ReturnedMessage",
+    "SelectConnection",
+    "SimpleReconnectionStrategy",
     "TLSOptions",
+    "TornadoConnection",
     "__version__",
+    "adapters",
+    "callback",
     "connect",
+    "exceptions",
+    "frames",
+    "log",
     "parse_uri",
+    "spec",
+    "table",
     "x_death",
     "x_death_count",
     "x_first_death",
@@ -87,10 +130,12 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
-    if home is None:
+    if home is None and name not in _MODULES:
         raise AttributeError(f"module 'txpika' has no attribute {name!r}")
     from importlib import import_module
 
+    if home is None:
+        return import_module(f"txpika.{name}")
     value = globals()[name] = getattr(import_module(home), name)
     return value
 

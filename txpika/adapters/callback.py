@@ -1,0 +1,382 @@
+# -*- test-case-name: txpika.test.test_callback_connection -*-
+"""
+One connection, as a program of callbacks knows it: pika's connection of 2011 over the engine.
+
+Owns who hears of its life, and that a reconnection strategy can give it another one. Knows no loop and no socket: those
+are the adapters', subclasses of L{BaseConnection}, each a clock and a way to a transport.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from txpika.adapters.attributes import Attributes
+from txpika.adapters.callback_channel import Channel, call
+from txpika.adapters.checking import check_callback, need_callback
+from txpika.adapters.completion import Completion
+from txpika.callback import CallbackManager
+from txpika.core.connection import Connection as Core
+from txpika.core.states import CLOSED
+from txpika.exceptions import AuthenticationError, CloseReason, ConnectFailed, NotConnected
+from txpika.frames import Method
+from txpika.interfaces import ICredentials
+from txpika.parameters import ConnectionParameters
+from txpika.reconnection_strategies import NullReconnectionStrategy
+from txpika.spec import Connection as Methods
+from txpika.uri import parse_uri
+
+_log = logging.getLogger("txpika.adapters.callback")
+
+#: The connection's own number among those of channels.
+_ZERO = 0
+ON_OPEN = "_on_connection_open"
+ON_OPEN_ERROR = "_on_connection_open_error"
+ON_CLOSE = "_on_connection_close"
+ON_BLOCKED = "_on_connection_blocked"
+ON_UNBLOCKED = "_on_connection_unblocked"
+
+
+class BaseConnection(Attributes):
+    """
+    What all adapters are.
+
+    It connects when it is made, and calls back. Use it from its loop's thread only; each adapter says how others call
+    in. What a callback raises is logged, and hurts nobody else.
+
+    An adapter implements L{clock}, L{_dial} and L{_stop_dialling}, and says in L{_unheard} what becomes of an end that
+    nobody heard of.
+
+    @ivar parameters: What it was made with.
+    @ivar callbacks: Who wants to hear of what: a L{CallbackManager} of its own.
+    @ivar reconnection: Its strategy.
+    @ivar closing: C{False}, or code and text of its close.
+    @ivar user_closed: This program closed it: no strategy brings it back.
+    @ivar reason: Why it ended, or could not be opened, last: an exception; C{None} before that.
+    """
+
+    def __init__(
+        self,
+        parameters: ConnectionParameters | str | None = None,
+        on_open_callback: Callable[[Any], object] | None = None,
+        reconnection_strategy: Any = None,
+        *,
+        on_open_error_callback: Callable[[Any, Exception], object] | None = None,
+        on_close_callback: Callable[[Any], object] | None = None,
+    ) -> None:
+        """
+        @param parameters: L{ConnectionParameters}, an AMQP URI, or C{None} for RabbitMQ's guest on this machine.
+        @param on_open_callback: Called with the connection each time it is open.
+        @param reconnection_strategy: See L{txpika.reconnection_strategies}; C{None} is none.
+        @param on_open_error_callback: Called with the connection and an exception each time it cannot be opened.
+        @param on_close_callback: Called with the connection each time it is closed, by whomever.
+        @raise TypeError: when an argument is of a wrong type.
+        @raise ValueError: when the URI is none.
+        """
+        if isinstance(parameters, str):
+            parameters = parse_uri(parameters)
+        elif parameters is None:
+            parameters = ConnectionParameters()
+        elif not isinstance(parameters, ConnectionParameters):
+            raise TypeError(f"parameters must be ConnectionParameters or a URI, not {type(parameters).__name__}")
+        self.parameters: ConnectionParameters = parameters
+        self.callbacks = CallbackManager()
+        self.reconnection = NullReconnectionStrategy() if reconnection_strategy is None else reconnection_strategy
+        self.closing: bool | tuple[int, str] = False
+        self.user_closed = False
+        self.reason: Exception | None = None
+        self._core = Core(parameters, self.clock, self)
+        self._attempting = False
+        self._was_open = False
+        self._channels: dict[int, Channel] = {}
+        self._backpressure: list[Callable[[], object]] = []
+        self._multiplier: float | None = None
+        if on_open_callback is not None:
+            self.add_on_open_callback(on_open_callback)
+        if on_open_error_callback is not None:
+            self.add_on_open_error_callback(on_open_error_callback)
+        if on_close_callback is not None:
+            self.add_on_close_callback(on_close_callback)
+        self._attempt()
+
+    # What an adapter implements
+
+    @property
+    def clock(self) -> Any:
+        """Where timers come from: a L{txpika.interfaces.Clock}."""
+        raise AttributeError(f"{type(self).__name__} is no whole adapter: it has no clock")
+
+    def _dial(self) -> None:
+        """Begin to make a transport; then call L{_transport_made} or L{_transport_failed}, not at once."""
+        raise AttributeError(f"{type(self).__name__} is no whole adapter: it has no _dial")
+
+    def _stop_dialling(self) -> None:
+        """Give up making a transport."""
+
+    def _unheard(self, reason: Exception) -> None:
+        """The connection has ended, no strategy brings it back, and no callback was there to hear it."""
+        _log.error("%r: %s", self, reason)
+
+    # One life
+
+    def _attempt(self) -> None:
+        self._attempting = True
+        self._was_open = False
+        self.closing = False
+        self._core = Core(self.parameters, self.clock, self)
+        for callback in self._backpressure:
+            self._core.backpressure.add_callback(callback)
+        if self._multiplier is not None:
+            self._core.backpressure.set_multiplier(self._multiplier)
+        self._deadline = self.clock.seconds() + self.parameters.connection_timeout
+        self.reconnection.on_connect_attempt(self)
+        self._dial()
+
+    def _transport_made(self, transport: Any) -> None:
+        """There is one, connected, and shaken hands with if it is TLS."""
+        self._attempting = False
+        self._core.connection_made(transport)
+        self._core.limit_handshake(self._deadline - self.clock.seconds())
+        self.reconnection.on_transport_connected(self)
+        if not ICredentials.providedBy(self.parameters.credentials):
+            self._ask_for_credentials()
+
+    def _ask_for_credentials(self) -> None:
+        try:
+            credentials = self.parameters.credentials()
+        except Exception as error:
+            self._no_credentials(error)
+        else:
+            self._credentials_given(credentials)
+
+    def _credentials_given(self, credentials: Any) -> None:
+        """
+        The function for credentials has returned. An adapter whose loop can await begins here.
+
+        @param credentials: What it returned.
+        """
+        if ICredentials.providedBy(credentials):
+            self._core.begin(credentials)
+        else:
+            kind = type(credentials).__name__
+            self._core.abort(AuthenticationError(f"the function for credentials gave {kind}, not ICredentials"))
+
+    def _no_credentials(self, error: BaseException) -> None:
+        """The function for credentials failed."""
+        failure = AuthenticationError(f"the function for credentials failed: {type(error).__name__}")
+        failure.__cause__ = error
+        self._core.abort(failure)
+
+    def _transport_failed(self, errors: list[tuple[str, Any]]) -> None:
+        """
+        There is none.
+
+        @param errors: What went wrong, by host.
+        """
+        self._attempting = False
+        text = "; ".join(f"{host}: {error}" for host, error in errors)
+        reason = ConnectFailed(f"cannot connect to {text}", initiator="network")
+        reason.__cause__ = errors[-1][1] if errors else None
+        self._over(reason)
+
+    def reconnect(self) -> None:
+        """
+        Begin another life, with the same callbacks; channels of the last one stay closed. Strategies call this.
+
+        @raise NotConnected: while the present life has not ended.
+        """
+        if self._attempting or not self.is_closed:
+            raise NotConnected("the connection has not ended: close it first")
+        self.user_closed = False
+        self._attempt()
+
+    # What the engine tells
+
+    def opened(self) -> None:
+        """The handshake is over."""
+        self._was_open = True
+        self.reason = None
+        self.reconnection.on_connection_open(self)
+        self.callbacks.process(_ZERO, ON_OPEN, self, self)
+
+    def blocked(self, reason: str) -> None:
+        """The broker takes no messages for want of memory or disk."""
+        if not self.callbacks.process(_ZERO, ON_BLOCKED, self, Method(_ZERO, Methods.Blocked(reason))):
+            _log.warning("%r: the broker takes no messages for now: %r", self, reason)
+
+    def unblocked(self) -> None:
+        """It takes them again."""
+        self.callbacks.process(_ZERO, ON_UNBLOCKED, self, Method(_ZERO, Methods.Unblocked()))
+
+    def ended(self, reason: CloseReason) -> None:
+        """The transport is gone."""
+        self.reconnection.on_transport_disconnected(self)
+        self._over(reason)
+
+    def _over(self, reason: CloseReason) -> None:
+        life = self._core
+        self.reason = reason
+        self.closing = self.closing or (reason.reply_code or 200, reason.reply_text)
+        if self._was_open:
+            heard = self.callbacks.process(_ZERO, ON_CLOSE, self, self)
+            over = self.reconnection.on_connection_closed
+        else:
+            heard = self.callbacks.process(_ZERO, ON_OPEN_ERROR, self, self, reason)
+            over = self.reconnection.on_connect_attempt_failure
+        if self._core is life:  # else one of those who heard has begun another one
+            over(self)
+        if not heard and not self.user_closed and not self.reconnection.is_active:
+            self._unheard(reason)
+
+    # State
+
+    @property
+    def is_open(self) -> bool:
+        """Whether channels can be opened."""
+        return self._core.is_open and not self._attempting
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether its end has begun, and is not over."""
+        return bool(self.closing) and not self.is_closed
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended, or could not be opened."""
+        return not self._attempting and self._core.wire.transport is None
+
+    open = is_open
+    closed = is_closed
+
+    @property
+    def state(self) -> str:
+        """In words."""
+        if self._attempting:
+            return "connecting"
+        return CLOSED if self.is_closed else self._core.state
+
+    # Callbacks
+
+    def add_on_open_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call C{callback} with the connection each time it is open; now too, if it is."""
+        check_callback(callback)
+        self.callbacks.add(_ZERO, ON_OPEN, callback, False)
+        if self.is_open:
+            call(callback, self)
+
+    def add_on_close_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call C{callback} with the connection each time it is closed; C{closing} and C{reason} say why."""
+        check_callback(callback)
+        self.callbacks.add(_ZERO, ON_CLOSE, callback, False)
+
+    def add_on_open_error_callback(self, callback: Callable[[Any, Exception], object]) -> None:
+        """Call C{callback} with the connection and an exception each time it cannot be opened."""
+        check_callback(callback)
+        self.callbacks.add(_ZERO, ON_OPEN_ERROR, callback, False)
+
+    def add_on_connection_blocked_callback(self, callback: Callable[[Method], object]) -> None:
+        """Call C{callback} with the frame of each C{Connection.Blocked}, which has a C{reason}."""
+        check_callback(callback)
+        self.callbacks.add(_ZERO, ON_BLOCKED, callback, False)
+
+    def add_on_connection_unblocked_callback(self, callback: Callable[[Method], object]) -> None:
+        """Call C{callback} with the frame of each C{Connection.Unblocked}."""
+        check_callback(callback)
+        self.callbacks.add(_ZERO, ON_UNBLOCKED, callback, False)
+
+    def add_backpressure_callback(self, callback: Callable[[], object]) -> None:
+        """Call C{callback} after each flush that leaves more than the multiplier times the average frame unsent."""
+        need_callback(callback)
+        wrapped = partial(call, callback)
+        self._backpressure.append(wrapped)
+        self._core.backpressure.add_callback(wrapped)
+
+    def set_backpressure_multiplier(self, value: float = 10) -> None:
+        """@param value: How many average frames may wait to be sent."""
+        self._core.backpressure.set_multiplier(value)
+        self._multiplier = value
+
+    # Calls
+
+    def channel(
+        self, on_open_callback: Callable[[Channel], object] | None = None, channel_number: int | None = None
+    ) -> Channel:
+        """
+        Open a channel.
+
+        @param on_open_callback: Called with it when the broker has opened it.
+        @param channel_number: C{None} takes a free one.
+        @return: The channel; calls on it wait for its opening.
+        @raise CloseReason: when the connection is not open.
+        @raise NoFreeChannels: when the broker allows no more.
+        @raise InvalidChannelNumber: when that number is not free, or too high.
+        """
+        check_callback(on_open_callback, "on_open_callback")
+        if channel_number is not None and (not isinstance(channel_number, int) or isinstance(channel_number, bool)):
+            raise TypeError(f"channel_number must be int or None, not {type(channel_number).__name__}")
+        if channel_number is not None and channel_number < 1:
+            raise ValueError(f"channel_number is {channel_number}, channels are numbered from 1")
+        if self._attempting:
+            raise NotConnected("the connection is not open yet")
+        if self.is_closed and isinstance(self.reason, CloseReason):  # there may never have been a transport
+            raise self.reason.with_outcome("not sent")
+        core = self._core.open_channel(Completion, None, channel_number)
+        core.face = channel = self._channels[core.number] = Channel(self, core)
+        core.opened.callback = partial(call, on_open_callback)
+        return channel
+
+    def channel_ended(self, channel: Channel) -> None:
+        """For a channel that is closed."""
+        if self._channels.get(channel.channel_number) is channel:
+            del self._channels[channel.channel_number]
+
+    def update_secret(self, new_secret: str | bytes, reason: str = "", callback: Any = None) -> None:
+        """
+        C{connection.update-secret} of RabbitMQ: a new token before the old one expires.
+
+        @param callback: Called with the frame of the reply.
+        """
+        check_callback(callback)
+        secret = new_secret.encode() if isinstance(new_secret, str) else new_secret
+        done = self._core.update_secret(Methods.UpdateSecret(secret, reason), Completion)
+        done.callback = lambda reply: call(callback, Method(_ZERO, reply))
+
+    def close(self, code: int = 200, text: str = "Normal shutdown") -> None:
+        """
+        Close it: what is under way may end, then the broker is told, all within C{close_timeout}. Final: no strategy
+        brings it back. Harmless when it is closed.
+        """
+        self.user_closed = True
+        if self._attempting:
+            self._attempting = False
+            self._stop_dialling()
+            self._over(NotConnected(text, code))
+        elif self.is_closed:
+            self.reconnection.on_connection_closed(self)  # it may be waiting to connect again
+        else:
+            self.closing = self.closing or (code, text)
+            self._core.close(code, text)
+
+    def erase_credentials(self) -> None:
+        """Nothing: the credentials show nobody their secret, and another life needs it."""
+
+    # Timers
+
+    def add_timeout(self, delay_sec: float, callback: Callable[[], object]) -> Any:
+        """
+        Call C{callback} in C{delay_sec} seconds.
+
+        @return: For L{remove_timeout}.
+        """
+        need_callback(callback)
+        return self.clock.callLater(delay_sec, call, callback)
+
+    def remove_timeout(self, timeout_id: Any) -> None:
+        """Undo L{add_timeout}. Harmless when it has happened."""
+        timeout_id.cancel()
+
+    def __repr__(self) -> str:
+        host, port = self.parameters.host, self.parameters.port
+        return f"<{type(self).__name__} {host}:{port} {self.state}>"

@@ -1,0 +1,36 @@
+# -*- test-case-name: txpika.test.test_callback_channel -*-
+"""
+What the methods of all adapters ask of their arguments.
+
+Owns the checks and the types they have in common. Knows nothing of what the arguments are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+#: Called with the channel, C{Basic.Deliver} or C{Basic.GetOk}, the properties and the body of a message.
+OnMessage = Callable[..., object]
+Arguments = Mapping[str, object] | None
+
+
+def check_callback(callback: object, name: str = "callback") -> None:
+    """@raise TypeError: when C{callback} can neither be called nor is C{None}."""
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{name} must be callable or None, not {type(callback).__name__}")
+
+
+def need_callback(callback: object) -> None:
+    """@raise TypeError: when C{callback} cannot be called."""
+    if not callable(callback):
+        raise TypeError(f"callback must be callable, not {type(callback).__name__}")
+
+
+def refuse_ticket(ticket: object) -> None:
+    """
+    Access tickets have gone from the protocol; C{ticket} is taken, and ignored.
+
+    @raise TypeError: when it is no number: then the arguments are in a wrong order.
+    """
+    if not isinstance(ticket, int):
+        raise TypeError(f"ticket must be int, not {type(ticket).__name__}: pass the arguments after callback by name")
