@@ -1,0 +1,466 @@
+# -*- test-case-name: txpika.test.test_blocking_connection -*-
+"""
+One channel, for programs that wait: each method returns the broker's answer.
+
+Owns the names, arguments and results of the methods, and which consumers are being served. How one waits is the
+connection's business, what is written when the engine's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from txpika.adapters.blocking_methods import BlockingMethods
+from txpika.adapters.checking import Arguments, OnMessage, need_callback, refuse_ticket
+from txpika.exceptions import CloseReason, MessageTooLarge, OutboundBufferFull
+from txpika.message import Delivery, ReturnedMessage
+from txpika.parameters import seconds
+from txpika.spec import Basic, BasicProperties
+
+if TYPE_CHECKING:
+    from txpika.adapters.blocking_connection import BlockingConnection
+    from txpika.adapters.waiting import Box
+    from txpika.core.channel import Channel as Core
+
+#: What a message looks like to a program: C{Basic.Deliver} or C{Basic.GetOk}, properties, body.
+Message = tuple[Any, BasicProperties, bytes]
+#: Messages that L{BlockingChannel.publish_many} passes on at a time.
+MAX_BATCH = 100
+
+
+class Consumer:
+    """Where deliveries to one consumer tag go. A L{txpika.core.listeners.Consumer}."""
+
+    def __init__(self, channel: BlockingChannel, take: Callable[[Message], object], tag: str, no_ack: bool) -> None:
+        self._channel = channel
+        self._take = take
+        self.consumer_tag = tag
+        self.no_ack = no_ack
+        self.reason: CloseReason | None = None
+        self.ended_at_all = False
+
+    def deliver(self, delivery: Delivery) -> None:
+        """One message."""
+        redelivered, exchange, routing_key = delivery._route
+        method = Basic.Deliver(delivery.consumer_tag, delivery.delivery_tag, redelivered, exchange, routing_key)
+        message = (method, delivery.properties, delivery.body)
+        self._channel.connection.event(partial(self._take, message))
+
+    @property
+    def take(self) -> Callable[[Message], object]:
+        """Where messages go when their turn comes."""
+        return self._take
+
+    def ended(self, reason: CloseReason | None) -> None:
+        """No more deliveries."""
+        self.reason = reason
+        self._channel.connection.event(self._over)
+
+    def _over(self) -> None:
+        """In its turn, behind the deliveries that came before."""
+        self.ended_at_all = True
+        self._channel.consumer_ended(self)
+
+
+class BlockingChannel(BlockingMethods):
+    """
+    What C{connection.channel()} returns.
+
+    Each method waits for the broker, and returns its answer: C{queue_declare} the C{Queue.DeclareOk}, and so on;
+    C{None} with C{nowait}. All take C{timeout}, in seconds, and raise L{txpika.exceptions.CallTimeout} when that is
+    over. Wrong arguments raise L{ValueError} or L{TypeError} before a byte is written; what the broker refuses raises
+    L{txpika.exceptions.ChannelClosed} with its code and text, and the channel is closed.
+
+    Methods whose first argument was C{callback} in other adapters have none here. C{ticket} is taken, and ignored.
+
+    @ivar connection: The connection it belongs to.
+    """
+
+    def __init__(self, connection: BlockingConnection, core: Core) -> None:
+        super().__init__(connection, core)
+        self._consumers: dict[str, Consumer] = {}
+        self._serving = False
+        self._generator: Consumer | None = None
+        self._messages: deque[Message] = deque()
+        self._on_return: list[Callable[..., object]] = []
+        self._on_cancel: list[Callable[..., object]] = []
+
+    @property
+    def channel_number(self) -> int:
+        """Its number on the wire."""
+        return self._core.number
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls can be made."""
+        return self._core.reason is None
+
+    @property
+    def consumer_tags(self) -> list[str]:
+        """Of its consumers."""
+        return list(self._consumers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _type: type | None, _error: BaseException | None, _traceback: TracebackType | None) -> None:
+        if self.is_open:
+            self.close()
+
+    # Publishing
+
+    def basic_publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes | str,
+        properties: BasicProperties | None = None,
+        mandatory: bool = False,
+        immediate: bool = False,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """
+        C{basic.publish}. Waits while the network, or the broker, takes no more; in confirm mode until the broker has
+        taken this message.
+
+        @param body: bytes-like; a str is sent as UTF-8.
+        @param immediate: RabbitMQ does not implement it.
+        @raise NackError: in confirm mode, when the broker refused it.
+        @raise ReturnedError: in confirm mode, when it is mandatory and no queue took it.
+        @raise OutcomeUnknown: when the connection or the channel ended before the broker told.
+        """
+        if immediate:
+            raise ValueError("immediate is true: RabbitMQ does not implement that")
+        if isinstance(body, str):
+            body = body.encode()
+        arguments = (exchange, routing_key, body, properties, mandatory)
+        if timeout is None:
+            self.connection.result_of(self.connection.waiter.call(self._core.publish, *arguments))
+        else:
+            publish = self._core.outbox.publish_within
+            limit = seconds("timeout", timeout)
+            self.connection.result_of(self.connection.waiter.call(publish, limit, *arguments))
+
+    def publish_many(self, messages: Iterable[tuple[Any, ...]]) -> list[BaseException | None]:
+        """
+        Publish many, in confirm mode with as many outstanding as C{confirm_window} allows.
+
+        @param messages: The arguments of L{basic_publish} for each: exchange, routing key and body, and if need be
+            properties and C{mandatory}.
+        @return: For each, in their order, C{None} when it was taken (without confirm mode: written), or the exception
+            that L{basic_publish} would have raised.
+        """
+        connection = self.connection
+        window = connection.parameters.confirm_window
+        outcomes: list[BaseException | None] = []
+        under_way: deque[tuple[int, Box]] = deque()
+
+        def settle(left: int) -> None:
+            while len(under_way) > left:
+                number, box = under_way.popleft()
+                connection.wait_for(box)
+                outcomes[number] = box.error
+
+        def publish() -> None:
+            while batch:
+                exchange, routing_key, body, *more = batch[0]
+                raw = body.encode() if isinstance(body, str) else body
+                try:
+                    box = self._core.publish(exchange, routing_key, raw, *more)
+                except OutboundBufferFull:
+                    if not under_way:
+                        raise
+                    return  # when some of those have left, there will be room
+                batch.popleft()
+                outcomes.append(None)
+                if box is not None:
+                    under_way.append((len(outcomes) - 1, box))
+
+        each = iter(messages)
+        batch: deque[tuple[Any, ...]] = deque()
+        while True:
+            # Many at a time: with a thread, each turn of that costs a hundred times what a message does.
+            batch.extend(islice(each, min(window, MAX_BATCH) - len(batch)))
+            if not batch:
+                break
+            connection.waiter.call(publish)
+            if batch or len(under_way) >= window:
+                settle(len(under_way) // 2)
+        connection.flush()
+        settle(0)
+        return outcomes
+
+    def add_on_return_callback(self, callback: Callable[..., object]) -> None:
+        """
+        Without confirm mode: call C{callback} with channel, C{Basic.Return}, properties and body of each message that
+        comes back, from inside what hands over events.
+        """
+        need_callback(callback)
+        self._on_return.append(callback)
+
+    # Messages
+
+    def basic_get(
+        self, ticket: int = 0, queue: str = "", no_ack: bool = False, *, timeout: float | None = None
+    ) -> tuple[Any, BasicProperties | None, bytes | None]:
+        """
+        C{basic.get}.
+
+        @return: C{Basic.GetOk}, properties and body; or C{Basic.GetEmpty}, C{None}, C{None}.
+        @raise MessageTooLarge: when it is over C{max_body_size}; it was rejected then.
+        """
+        refuse_ticket(ticket)
+        result = self._do(self._core.get, queue, no_ack, timeout=timeout)
+        if not isinstance(result, Delivery):
+            return result, None, None
+        redelivered, exchange, routing_key = result._route
+        count = result.message_count or 0
+        method = Basic.GetOk(result.delivery_tag, redelivered, exchange, routing_key, count)
+        return method, result.properties, result.body
+
+    def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
+        """C{basic.ack}. @raise StaleDelivery: when there is nothing to acknowledge by that tag."""
+        self.connection.waiter.call(self._core.acks.ack, delivery_tag, multiple)
+        self.connection.flush()
+
+    def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
+        """C{basic.nack} of RabbitMQ. @raise StaleDelivery: as L{basic_ack}."""
+        self.connection.waiter.call(self._core.acks.nack, delivery_tag, multiple, requeue)
+        self.connection.flush()
+
+    def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
+        """C{basic.reject}. @raise StaleDelivery: as L{basic_ack}."""
+        self.connection.waiter.call(self._core.acks.reject, delivery_tag, requeue)
+        self.connection.flush()
+
+    # Consumers
+
+    def basic_consume(
+        self,
+        consumer: OnMessage | None = None,
+        queue: str = "",
+        no_ack: bool = False,
+        exclusive: bool = False,
+        consumer_tag: str | None = None,
+        arguments: Arguments = None,
+        consumer_callback: OnMessage | None = None,
+        *,
+        block: bool = True,
+        timeout: float | None = None,
+    ) -> str:
+        """
+        C{basic.consume}: call C{consumer} with channel, method, properties and body of each message.
+
+        @param consumer: Also as C{consumer_callback}. What it raises comes out of what hands over events.
+        @param block: Go on to L{start_consuming} at once, as pika did in 2011.
+        @return: The consumer tag; with C{block}, when L{stop_consuming} was called.
+        """
+        function = consumer if consumer_callback is None else consumer_callback
+        if not callable(function):
+            raise TypeError(f"consumer must be callable, not {type(function).__name__}")
+
+        def take(message: Message) -> None:
+            function(self, *message)
+
+        tag = self._consume(take, queue, no_ack, exclusive, consumer_tag, arguments, timeout).consumer_tag
+        if block:
+            self.start_consuming()
+        return tag
+
+    def _consume(
+        self,
+        take: Callable[[Message], object],
+        queue: str,
+        no_ack: bool,
+        exclusive: bool,
+        consumer_tag: str | None,
+        arguments: Arguments,
+        timeout: float | None,
+    ) -> Consumer:
+        taker = Consumer(self, take, consumer_tag or "", no_ack)
+        self._do(self._core.consumers.consume, taker, queue, exclusive, arguments, timeout=timeout)
+        self._consumers[taker.consumer_tag] = taker
+        return taker
+
+    def start_consuming(self) -> None:
+        """
+        Hand over messages until L{stop_consuming}, or until the broker has cancelled all consumers.
+
+        @raise ConsumerCancelled: when the broker has cancelled the last of them.
+        @raise CloseReason: when the channel or the connection ends.
+        @raise RuntimeError: when it is called from inside itself.
+        """
+        if self._serving:
+            raise RuntimeError("start_consuming was called from inside start_consuming")
+        self._serving = True
+        last: Consumer | None = None
+        try:
+            while self._serving:
+                if not self._consumers:
+                    if last is not None and last.reason is not None:
+                        raise last.reason
+                    return
+                last = next(reversed(self._consumers.values()))
+                if not self.is_open and not self.connection.dispatch():
+                    self._raise_reason()
+                self.connection.waiter.wait(self.connection.something, None)
+                if not self.connection.dispatch(lambda: self._serving):
+                    self._raise_reason()
+        finally:
+            self._serving = False
+
+    def _raise_reason(self) -> None:
+        if self._core.ended:
+            assert self._core.reason is not None
+            raise self._core.reason.with_outcome("closed")
+        self.connection.check()
+
+    def stop_consuming(self, consumer_tag: str | None = None) -> None:
+        """
+        Cancel one consumer, or all of them: L{start_consuming} returns when there is none left. Call it from a handler,
+        or, with C{io_thread}, from any thread.
+        """
+        tags = list(self._consumers) if consumer_tag is None else [consumer_tag]
+        for tag in tags:
+            self.basic_cancel(tag)
+        if not self._consumers:
+            self._serving = False
+            self.connection.waiter.notify()
+
+    def basic_cancel(self, consumer_tag: str, nowait: bool = False, *, timeout: float | None = None) -> None:
+        """
+        C{basic.cancel}. Messages of its that were not yet handed over go back to their queue.
+
+        @raise UnknownConsumerTag: when there is no such consumer on this channel.
+        """
+        self._do(self._core.consumers.cancel, consumer_tag, nowait, timeout=timeout)
+        consumer = self._consumers.pop(consumer_tag, None)
+        if consumer is not None and not consumer.no_ack:
+            self._give_back(event.args[0] for event in self.connection.withdraw(consumer.take))
+
+    def _give_back(self, messages: Iterable[Message]) -> int:
+        """Have the broker put them back into their queue; return how many it were."""
+        tags = [method.delivery_tag for method, _, _ in messages]
+
+        def nack() -> None:
+            for tag in tags:
+                self._core.acks.nack(tag, False, True)
+
+        if self.is_open:
+            self.connection.waiter.call(nack)
+            self.connection.flush()
+        return len(tags)
+
+    def consumer_ended(self, consumer: Consumer) -> None:
+        """One of them is over."""
+        known = self._consumers.pop(consumer.consumer_tag, None)
+        if known is not None and consumer.reason is not None:
+            for callback in self._on_cancel:
+                callback(Basic.Cancel(consumer.consumer_tag))
+
+    def add_on_cancel_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call C{callback} with a C{Basic.Cancel} when the broker cancels a consumer."""
+        need_callback(callback)
+        self._on_cancel.append(callback)
+
+    def consume(
+        self,
+        queue: str,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        arguments: Arguments = None,
+        inactivity_timeout: float | None = None,
+        consumer_tag: str | None = None,
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """
+        Iterate over messages as they come: C{Basic.Deliver}, properties and body. Leaving the loop leaves the consumer
+        as it is, and iterating again goes on with it; L{cancel} ends it.
+
+        @param inactivity_timeout: After so many seconds without a message the next item is C{(None, None, None)}.
+        @raise ConsumerCancelled: when the broker has cancelled the consumer.
+        @raise CloseReason: when the channel or the connection ends.
+        """
+        if inactivity_timeout is not None:
+            seconds("inactivity_timeout", inactivity_timeout)
+        if self._generator is None:
+            self._generator = self._consume(
+                self._messages.append, queue, no_ack, exclusive, consumer_tag, arguments, None
+            )
+        return self._iterate(self._generator, inactivity_timeout)
+
+    def _iterate(self, consumer: Consumer, inactivity_timeout: float | None) -> Iterator[tuple[Any, Any, Any]]:
+        loop = self.connection.waiter.loop
+        while True:
+            since = loop.seconds()
+            while not self._messages:
+                if self._generator is not consumer:
+                    return
+                if consumer.ended_at_all:
+                    self._generator = None
+                    if consumer.reason is None:
+                        return
+                    raise consumer.reason
+                left = None if inactivity_timeout is None else since + inactivity_timeout - loop.seconds()
+                if left is not None and left <= 0:
+                    break
+                self.connection.waiter.wait(self.connection.something, left)
+                if not self.connection.dispatch() and left is None:
+                    self._raise_reason()
+            yield self._messages.popleft() if self._messages else (None, None, None)
+
+    def cancel(self) -> int:
+        """
+        End L{consume}. Messages that were not yet iterated over go back to their queue.
+
+        @return: How many those were.
+        """
+        consumer, self._generator = self._generator, None
+        if consumer is None:
+            return 0
+        if not consumer.ended_at_all and self.is_open:
+            self._do(self._core.consumers.cancel, consumer.consumer_tag)
+        self._consumers.pop(consumer.consumer_tag, None)
+        messages = [*self._messages, *(event.args[0] for event in self.connection.withdraw(consumer.take))]
+        self._messages.clear()
+        return len(messages) if consumer.no_ack else self._give_back(messages)
+
+    # The end
+
+    def close(self, code: int = 200, text: str = "Normal shutdown") -> None:
+        """Close it, after what was called before. Harmless when it is closed."""
+        self.connection.waiter.call(self._core.close, code or 200, text)
+        self.connection.waiter.wait(lambda: self._core.ended)
+
+    # What the engine tells
+
+    def returned(self, message: ReturnedMessage) -> None:
+        """A message came back, without confirm mode."""
+        method = Basic.Return(message.reply_code, message.reply_text, message.exchange, message.routing_key)
+        for callback in self._on_return:
+            self.connection.event(
+                lambda callback=callback: callback(self, method, message.properties, message.body)  # type: ignore[misc]
+            )
+
+    def dropped(self, error: MessageTooLarge) -> None:
+        """A message was too large: it was rejected. Whoever hands over events hears of it."""
+
+        def tell() -> None:
+            raise error
+
+        self.connection.event(tell)
+
+    def flow_changed(self, active: bool) -> None:
+        """The broker stopped publishes, or lets them go on: they wait by themselves."""
+
+    def ended(self, reason: CloseReason) -> None:
+        """The engine's channel is closed."""
+        self.connection.waiter.notify()
+
+    def __repr__(self) -> str:
+        return f"<BlockingChannel {self.channel_number} {self._core.state}>"

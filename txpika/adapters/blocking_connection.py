@@ -1,0 +1,499 @@
+# -*- test-case-name: txpika.test.test_blocking_connection -*-
+"""
+A connection for programs that wait: each method returns when it is done.
+
+Owns the life of the connection, timers, and the order in which messages and other events reach the program. Its
+channels are L{txpika.adapters.blocking_channel}'s.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from random import shuffle
+from types import TracebackType
+from typing import Any, Self
+
+from txpika.adapters.attributes import Attributes
+from txpika.adapters.blocking_channel import BlockingChannel
+from txpika.adapters.checking import need_callback
+from txpika.adapters.dial import Dialling, tls_of
+from txpika.adapters.sockets import SocketTransport
+from txpika.adapters.waiting import Box, Running, Threaded, Waiter
+from txpika.core.backpressure import DEFAULT_MULTIPLIER
+from txpika.core.connection import Connection as Core
+from txpika.exceptions import AuthenticationError, CloseReason, ConnectFailed, NotConnected
+from txpika.interfaces import ICredentials
+from txpika.parameters import ConnectionParameters, seconds
+from txpika.reconnection_strategies import NullReconnectionStrategy
+from txpika.spec import Connection as Methods
+from txpika.uri import parse_uri
+
+#: Events that may wait for the program before the connection reads no more.
+MAX_EVENTS = 1000
+
+
+class Retry:
+    """
+    What a reconnection strategy sees of a connection that waits for its next attempt.
+
+    @cvar user_closed: It was not closed by the program.
+    """
+
+    user_closed = False
+
+    def __init__(self) -> None:
+        self._delay = 0.0
+        self._callback: Callable[[], object] | None = None
+        self._again = False
+
+    def add_timeout(self, delay: float, callback: Callable[[], object]) -> None:
+        """The strategy wants to wait so many seconds."""
+        self._delay, self._callback = delay, callback
+
+    def remove_timeout(self, _timer: None) -> None:
+        """It wants that no more."""
+        self._callback = None
+
+    def reconnect(self) -> None:
+        """It wants another attempt."""
+        self._again = True
+
+    def wanted(self, waiter: Waiter) -> bool:
+        """Wait for as long as the strategy wants; return whether it wants another attempt then."""
+        if self._callback is not None:
+            waiter.wait(lambda: self._callback is None, self._delay)
+            callback, self._callback = self._callback, None
+            if callback is not None:
+                callback()
+        again, self._again = self._again, False
+        return again
+
+
+class BlockingConnection(Attributes):
+    """
+    A connection that is open when it has been made.
+
+    Without C{io_thread} it belongs to the thread that made it, and the network is looked after while one of its methods
+    waits: a program that does something else for longer than the heartbeat must call L{process_data_events} or
+    L{sleep} meanwhile. With C{io_thread} a thread of its own does that, and methods may be called from any thread.
+
+    Callbacks and handlers of messages run inside L{process_data_events}, L{sleep} and C{channel.start_consuming}, in
+    the thread that called it; what they raise comes out of it, and the connection is not hurt. As a context manager it
+    is closed at the end of the block.
+
+    @ivar parameters: What it was made with.
+    """
+
+    def __init__(
+        self,
+        parameters: ConnectionParameters | str | None = None,
+        reconnection_strategy: Any = None,
+        *,
+        io_thread: bool = False,
+    ) -> None:
+        """
+        Connect.
+
+        @param parameters: L{ConnectionParameters}, an AMQP URI, or C{None} for RabbitMQ's guest on this machine.
+        @param reconnection_strategy: When an attempt fails, it says whether and when another one is made; see
+            L{txpika.reconnection_strategies}. A connection that was open and is lost is made again by L{reconnect}.
+        @param io_thread: Look after the network in a thread.
+        @raise ConnectFailed: when there is nobody to talk to.
+        @raise HandshakeError: when the broker does not let us in.
+        @raise TypeError: when an argument is of a wrong type.
+        @raise ValueError: when the URI is none.
+        """
+        if isinstance(parameters, str):
+            parameters = parse_uri(parameters)
+        elif parameters is None:
+            parameters = ConnectionParameters()
+        elif not isinstance(parameters, ConnectionParameters):
+            raise TypeError(f"parameters must be ConnectionParameters or a URI, not {type(parameters).__name__}")
+        self.parameters: ConnectionParameters = parameters
+        self._strategy = NullReconnectionStrategy() if reconnection_strategy is None else reconnection_strategy
+        self._retry = Retry()
+        self.waiter: Waiter = Threaded() if io_thread else Running()
+        self._events: deque[Callable[[], object]] = deque()
+        self._dispatching = False
+        self._disposed = False
+        self._on_blocked: list[Callable[..., object]] = []
+        self._on_unblocked: list[Callable[..., object]] = []
+        self._on_close: list[Callable[..., object]] = []
+        self._on_open: list[Callable[..., object]] = []
+        self._backpressure: list[Callable[[], object]] = []
+        self._multiplier: float = DEFAULT_MULTIPLIER
+        try:
+            self.connect()
+        except BaseException:
+            self.waiter.close()
+            raise
+
+    # Its life
+
+    def connect(self) -> None:
+        """
+        Connect once more, after it has ended. Channels of before stay closed.
+
+        @raise NotConnected: when it is open.
+        """
+        if hasattr(self, "_core") and not self.is_closed:
+            raise NotConnected("the connection has not ended: close it first")
+        while True:
+            self._strategy.on_connect_attempt(self._retry)
+            try:
+                self._attempt()
+            except CloseReason:
+                self._strategy.on_connect_attempt_failure(self._retry)
+                if not self._retry.wanted(self.waiter):
+                    raise
+            else:
+                self._strategy.on_connection_open(self._retry)
+                return
+
+    reconnect = connect
+
+    def _attempt(self) -> None:
+        opened = Box(self.waiter)
+        self.waiter.call(self._dial, opened)
+        self.waiter.wait(lambda: opened.done)
+        opened.take()
+
+    def _dial(self, opened: Box) -> None:
+        self._opened = opened
+        self._ended = False
+        self._transport: SocketTransport | None = None
+        self._core = Core(self.parameters, self.waiter.loop, self)
+        self._core.backpressure.set_multiplier(self._multiplier)
+        self._core.backpressure.add_callback(self._pressed)
+        hosts = list(self.parameters.hosts)
+        shuffle(hosts)
+        deadline = self.waiter.loop.seconds() + self.parameters.connection_timeout
+
+        def connected(sock: socket.socket, _host: str) -> None:
+            self._transport = SocketTransport(sock, self.waiter.loop, self._core)
+            self._transport.flushed = self._core.backpressure.flushed
+            self._core.connection_made(self._transport)
+            self._core.limit_handshake(deadline - self.waiter.loop.seconds())
+            credentials: Any = self.parameters.credentials
+            if not ICredentials.providedBy(credentials):
+                self._begin(credentials)
+
+        try:
+            wrap_tls = tls_of(self.parameters)
+        except OSError as error:
+            self._not_connected([(hosts[0][0], error)])
+            return
+        timeout = self.parameters.connection_timeout
+        Dialling(self.waiter.loop, hosts, timeout, connected, self._not_connected, wrap_tls)
+
+    def _begin(self, ask: Callable[[], Any]) -> None:
+        try:
+            credentials = ask()
+        except Exception as error:
+            failure = AuthenticationError(f"the function for credentials failed: {type(error).__name__}")
+            failure.__cause__ = error
+            self._core.abort(failure)
+            return
+        if ICredentials.providedBy(credentials):
+            self._core.begin(credentials)
+        else:
+            kind = type(credentials).__name__
+            self._core.abort(AuthenticationError(f"the function for credentials gave {kind}, not ICredentials"))
+
+    def _not_connected(self, errors: list[tuple[str, OSError]]) -> None:
+        self._ended = True
+        text = "; ".join(f"{host}: {error}" for host, error in errors)
+        failure = ConnectFailed(f"cannot connect to {text}", initiator="network")
+        failure.__cause__ = errors[-1][1]
+        self._opened.errback(failure)
+
+    def close(self, code: int = 200, text: str = "Normal shutdown") -> None:
+        """
+        Close it in the orderly way, within C{close_timeout}. Harmless when it is closed.
+        """
+        if not self._ended:
+            self.waiter.call(self._core.close, code, text)
+            self.waiter.wait(lambda: self._ended)
+
+    def dispose(self) -> None:
+        """Close it, and let go of its loop and thread: it cannot connect again. C{with} does this at its end."""
+        self.close()
+        if not self._disposed:
+            self._disposed = True
+            self.waiter.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _type: type | None, _error: BaseException | None, _traceback: TracebackType | None) -> None:
+        self.dispose()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether channels can be opened."""
+        return self._core.is_open
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended."""
+        return self._ended
+
+    @property
+    def reason(self) -> CloseReason | None:
+        """Why it has ended, or is about to."""
+        return self._core.reason
+
+    open = is_open
+    closed = is_closed
+
+    @property
+    def closing(self) -> bool | tuple[int, str]:
+        """C{False}, or code and text of its close."""
+        reason = self._core.reason
+        return False if reason is None else (reason.reply_code or 200, reason.reply_text)
+
+    @property
+    def state(self) -> str:
+        """In words."""
+        return self._core.state
+
+    # What can be asked for
+
+    def channel(self, channel_number: int | None = None, *, timeout: float | None = None) -> BlockingChannel:
+        """
+        @param channel_number: C{None} takes a free one.
+        @param timeout: How long to wait for the broker, in seconds.
+        @return: An open channel.
+        """
+
+        def open_channel() -> tuple[BlockingChannel, Any]:
+            core = self._core.open_channel(self.box, timeout, channel_number)
+            core.face = face = BlockingChannel(self, core)
+            return face, core.opened
+
+        channel, opened = self.waiter.call(open_channel)
+        self.result_of(opened)
+        return channel
+
+    def update_secret(self, new_secret: str | bytes, reason: str = "") -> Methods.UpdateSecretOk:
+        """C{connection.update-secret} of RabbitMQ: a new token before the old one expires."""
+        method = Methods.UpdateSecret(new_secret.encode() if isinstance(new_secret, str) else new_secret, reason)
+        del new_secret  # tracebacks may show what is in a name
+        done = self.waiter.call(self._core.update_secret, method, self.box)
+        reply: Methods.UpdateSecretOk = self.result_of(done)
+        return reply
+
+    def add_on_connection_blocked_callback(self, callback: Callable[[Any, str], object]) -> None:
+        """Call C{callback} with this and the reason when the broker takes no messages for now."""
+        need_callback(callback)
+        self._on_blocked.append(callback)
+
+    def add_on_connection_unblocked_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call C{callback} with this when it takes them again."""
+        need_callback(callback)
+        self._on_unblocked.append(callback)
+
+    def add_on_open_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call C{callback} with this each time it is open; now too, if it is, before this returns."""
+        need_callback(callback)
+        self._on_open.append(callback)
+        if self.is_open:
+            callback(self)
+
+    def add_backpressure_callback(self, callback: Callable[[], object]) -> None:
+        """
+        Call C{callback} after each flush that leaves more than the multiplier times the average frame unsent. What
+        publishes waits by itself; this is for those who want to know.
+        """
+        need_callback(callback)
+        self._backpressure.append(callback)
+
+    def set_backpressure_multiplier(self, value: float = DEFAULT_MULTIPLIER) -> None:
+        """@param value: How many average frames may wait to be sent."""
+        self._core.backpressure.set_multiplier(value)
+        self._multiplier = value
+
+    def _pressed(self) -> None:
+        for callback in self._backpressure:
+            self.event(callback)
+
+    def add_on_close_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call C{callback} with this when the connection has ended."""
+        need_callback(callback)
+        self._on_close.append(callback)
+
+    # Time and events
+
+    def process_data_events(self, time_limit: float | None = 0) -> None:
+        """
+        Look after the network, and hand over what has come: messages, returns, timers.
+
+        @param time_limit: Wait so many seconds for something to come; 0 only looks, C{None} waits for as long as it
+            takes.
+        @raise CloseReason: when the connection has ended, and there is nothing to hand over any more.
+        """
+        self.waiter.wait(self.something, time_limit)
+        if not self.dispatch():
+            self.check()
+
+    def sleep(self, duration: float) -> None:
+        """
+        L{process_data_events} for so many seconds.
+
+        @raise CloseReason: when the connection ends meanwhile.
+        """
+        if duration:
+            seconds("duration", duration)
+        deadline = self.waiter.loop.seconds() + duration
+        while True:
+            self.process_data_events(max(0.0, deadline - self.waiter.loop.seconds()))
+            if self.waiter.loop.seconds() >= deadline:
+                return
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Any:
+        """
+        Call C{callback} in C{delay} seconds, from inside what hands over events.
+
+        @return: For L{remove_timeout}.
+        """
+        need_callback(callback)
+        return self.waiter.call(self.waiter.loop.callLater, delay, self.event, callback)
+
+    add_timeout = call_later
+
+    def remove_timeout(self, timeout_id: Any) -> None:
+        """Undo L{call_later}. Harmless when it has happened."""
+        self.waiter.call(timeout_id.cancel)
+
+    def add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
+        """
+        Have C{callback} called from inside what hands over events; call this from any thread. Without C{io_thread} it
+        is the only thing other threads may call.
+        """
+        need_callback(callback)
+        self.waiter.loop.add_callback(lambda: self.event(callback))
+
+    def something(self) -> bool:
+        """There is something to hand over, or nothing more to come."""
+        return bool(self._events) or self._ended
+
+    def event(self, function: Callable[[], object]) -> None:
+        """In the loop's thread: hand this over to the program, in its turn."""
+        self._events.append(function)
+        if len(self._events) >= MAX_EVENTS:
+            self._core.intake.hold(self)
+        self.waiter.notify()
+
+    def withdraw(self, function: Callable[..., object]) -> list[Any]:
+        """
+        @return: The events that are a C{partial} of this very function; they are not handed over any more.
+        """
+
+        def sort_out() -> list[Any]:
+            withdrawn = [event for event in self._events if getattr(event, "func", None) == function]
+            kept = [event for event in self._events if getattr(event, "func", None) != function]
+            self._events.clear()
+            self._events.extend(kept)
+            self._core.intake.release(self)
+            return withdrawn
+
+        return self.waiter.call(sort_out)
+
+    def dispatch(self, while_true: Callable[[], object] = lambda: True) -> int:
+        """
+        Hand over what is there now.
+
+        @param while_true: Stop before the next one when this is false.
+        @return: How many it were.
+        """
+        count = 0
+        here = not self._dispatching
+        self._dispatching = True
+        try:
+            for _ in range(len(self._events)):
+                if not self._events or not while_true():
+                    break
+                event = self._events.popleft()
+                if len(self._events) == MAX_EVENTS // 2:
+                    self.waiter.call(self._core.intake.release, self)
+                count += 1
+                event()
+        finally:
+            if here:
+                self._dispatching = False
+        return count
+
+    # For channels
+
+    def box(self, cancel: Callable[[Any], object] = lambda box: None) -> Box:
+        """Where the result of a call goes."""
+        return Box(self.waiter, cancel)
+
+    def result_of(self, box: Box | None) -> Any:
+        """Wait for it; C{None} when there is none."""
+        if box is None:
+            self.flush()
+            return None
+        self.wait_for(box)
+        return box.take()
+
+    def wait_for(self, box: Box) -> None:
+        """Wait until it is there. Whoever is interrupted meanwhile lets it pass when it comes."""
+        try:
+            self.waiter.wait(lambda: box.done)
+        except BaseException:
+            if not box.done:
+                self.waiter.call(box.cancel, box)
+            raise
+
+    def check(self) -> None:
+        """@raise CloseReason: when the connection has ended."""
+        if self._ended:
+            assert self._core.reason is not None
+            raise self._core.reason.with_outcome("closed")
+
+    def flush_outbound(self) -> None:
+        """Send what waits, so far as the network takes it now."""
+        if self._transport is not None:
+            self.waiter.call(self._transport.flush)
+
+    def erase_credentials(self) -> None:
+        """Nothing: the credentials show nobody their secret, and L{reconnect} needs it."""
+
+    def flush(self) -> None:
+        """Send what waits, so far as the network takes it, unless that happens by itself in a moment."""
+        if not self._dispatching and isinstance(self.waiter, Running) and self._transport is not None:
+            self._transport.flush()
+
+    # What the engine tells
+
+    def opened(self) -> None:
+        """The handshake is over."""
+        for callback in self._on_open:
+            self.event(lambda callback=callback: callback(self))  # type: ignore[misc]
+        self._opened.callback(None)
+
+    def blocked(self, reason: str) -> None:
+        """The broker takes no messages for now."""
+        for callback in self._on_blocked:
+            self.event(lambda callback=callback: callback(self, reason))  # type: ignore[misc]
+
+    def unblocked(self) -> None:
+        """It takes them again."""
+        for callback in self._on_unblocked:
+            self.event(lambda callback=callback: callback(self))  # type: ignore[misc]
+
+    def ended(self, reason: CloseReason) -> None:
+        """The transport is gone."""
+        self._ended = True
+        if not self._opened.done:
+            self._opened.errback(reason)
+            return
+        for callback in self._on_close:
+            self.event(lambda callback=callback: callback(self))  # type: ignore[misc]
+        self.waiter.notify()
+
+    def __repr__(self) -> str:
+        return f"<BlockingConnection {self.parameters.host}:{self.parameters.port} {self._core.state}>"
