@@ -1,0 +1,150 @@
+# -*- test-case-name: txpika.test.test_asyncio_connection -*-
+"""
+A transport of asyncio as the transport of a connection, and a loop's time as its clock.
+
+Owns the translation, and what is written in the present turn of the loop. Knows no way to make a transport: that is
+L{txpika.adapters.asyncio_connection}'s. Does not import asyncio, of which it needs no class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import implementer
+
+from txpika.adapters.sockets import HIGH_WATER, LOW_WATER, SEND_AT
+from txpika.interfaces import ITransport
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from txpika.core.connection import Connection as Core
+
+
+class AsyncioClock:
+    """
+    A loop's time.
+
+    @ivar seconds: Monotonic time, in seconds.
+    @ivar callLater: Takes a delay in seconds, a function and its arguments; what it returns has a C{cancel()}.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.seconds = loop.time
+        self.callLater = loop.call_later
+
+
+@implementer(ITransport)
+class TransportAdapter:
+    """
+    Between a transport of asyncio, whose protocol it is, and the engine, whose transport it is.
+
+    What is written in one turn of the loop is handed on at its end, together.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, core: Core, made: Callable[[TransportAdapter], object]) -> None:
+        """
+        @param made: Called when there is a connection, over TLS when hands are shaken.
+        """
+        self._loop = loop
+        self._made = made
+        self._transport: Any = None
+        self._producer: Any = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._flush_due = False
+        self._ended = False
+        self._lost = False
+        self.core = core
+        self.data_received = core.data_received
+
+    # What asyncio tells
+
+    def connection_made(self, transport: Any) -> None:
+        """It is connected."""
+        self._transport = transport
+        transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        self._made(self)
+
+    def eof_received(self) -> None:
+        """The peer has closed it. The transport does so too."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It is gone."""
+        reason = error if error is not None or self._ended else EOFError("the peer closed it")
+        self._ended = self._lost = True
+        self._pieces.clear()
+        self.core.connection_lost(reason)
+
+    def pause_writing(self) -> None:
+        """Too much waits."""
+        if self._producer is not None:
+            self._producer.pauseProducing()
+
+    def resume_writing(self) -> None:
+        """It takes more."""
+        if self._producer is not None:
+            self._producer.resumeProducing()
+
+    # ITransport
+
+    def write(self, data: bytes) -> None:
+        """Send it at the end of this turn of the loop, or as soon as the network takes it."""
+        if self._ended:
+            return
+        self._pieces.append(data)
+        self._size += len(data)
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self.flush)
+        elif self._size >= SEND_AT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self._flush_due = False
+        if self._pieces and not self._ended:
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+            self._size = 0
+            self._transport.write(data)
+            left = self._transport.get_write_buffer_size()
+            if left:
+                self.core.backpressure.flushed(left)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait to be sent."""
+        return 0 if self._ended else self._size + int(self._transport.get_write_buffer_size())
+
+    def loseConnection(self) -> None:
+        """Send what waits, then close."""
+        self.flush()
+        self._ended = True
+        if not self._lost:
+            self._transport.close()
+
+    def abortConnection(self) -> None:
+        """Close at once."""
+        self._ended = True
+        if not self._lost:
+            self._transport.abort()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Tell it to pause when too much waits."""
+        self._producer = producer
+
+    def unregisterProducer(self) -> None:
+        """Forget it."""
+        self._producer = None
+
+    def pauseProducing(self) -> None:
+        """Stop reading."""
+        if not self._ended:
+            self._transport.pause_reading()
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        if not self._ended:
+            self._transport.resume_reading()
