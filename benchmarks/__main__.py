@@ -103,6 +103,11 @@ class Benchmark:
         """
         if scenario.peers_of:
             return [peer for peer in self.libraries if peer.library == report.TXPIKA]
+        if scenario.adapter:
+            taking_part = [peer for peer in self.libraries if not peer.program]
+            pair = [Peer(peer.library, scenario.adapter) for peer in taking_part]
+            turn = number % len(pair) if pair else 0
+            return pair[turn:] + pair[:turn]
         adapters = [Peer("pika", adapter) for adapter in scenario.pika]
         if number:
             near = report.near_the_best(self.results[scenario.key])

@@ -29,6 +29,14 @@ _HERE = Path(__file__).parent
 TIMEOUT = 120.0
 
 
+#: Where a library's adapter is not in the module of that library.
+_MODULES = {
+    "pika twisted": "with_pika_twisted",
+    "txpika blocking": "with_txpika_callbacks",
+    "txpika select": "with_txpika_callbacks",
+}
+
+
 class MeasurementFailed(Exception):
     """A measuring process did not do its task; the text says which, and why."""
 
@@ -59,7 +67,7 @@ class Peer:
         if self.program:
             numbers = (task.messages, task.warmup, task.size, task.prefetch, task.window)
             return [self.program, task.scenario, task.queue, *map(str, numbers)]
-        module = "with_pika_twisted" if self.name == "pika twisted" else f"with_{self.library}"
+        module = _MODULES.get(self.name, f"with_{self.library}")
         return [sys.executable, "-m", f"benchmarks.{module}"]
 
     def measure(self, task: Task) -> dict[str, Any]:

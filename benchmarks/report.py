@@ -96,14 +96,14 @@ class Row:
         """
         @return: txpika's value to that of another.
         """
-        ours, theirs = self.value(TXPIKA), self.value(name)
+        ours, theirs = self.value(self.scenario.ours), self.value(name)
         return None if ours is None or not theirs else ours / theirs
 
     @property
     def compared(self) -> float | None:
         """What the limit is about."""
         if self.scenario.unit == "bytes":
-            return self.value(TXPIKA)
+            return self.value(self.scenario.ours)
         if self.scenario.baseline:
             ours = self.value(TXPIKA)
             return ours / cpu(self.baseline) if ours is not None and self.baseline else None
@@ -168,7 +168,7 @@ _HEADS = ("txpika", "pika's best", "", "rabbitmq-c", "/pika", "/rabbitmq-c", "li
 def _cpu_cells(row: Row) -> list[str]:
     return [
         row.scenario.title,
-        _number(row.value(TXPIKA)),
+        _number(row.value(row.scenario.ours)),
         _number(row.value(row.pika)),
         row.pika.removeprefix("pika "),
         _number(row.value(RABBITMQ_C)),
@@ -180,7 +180,8 @@ def _cpu_cells(row: Row) -> list[str]:
 
 
 def _wall_cells(row: Row) -> list[str]:
-    walls = [wall(row.measured[name]) if row.measured.get(name) else None for name in (TXPIKA, row.pika, RABBITMQ_C)]
+    names = (row.scenario.ours, row.pika, RABBITMQ_C)
+    walls = [wall(row.measured[name]) if row.measured.get(name) else None for name in names]
     ours, pikas, cs = walls
     return [
         row.scenario.title,

@@ -35,6 +35,7 @@ class Scenario:
     @ivar pika: pika's adapters worth trying, the one that was best before first.
     @ivar peers_of: The key of the scenario whose figures of the other libraries this one is compared with, where they
         have nothing of their own to measure.
+    @ivar adapter: The adapter of txpika's and of pika's that is measured, where it is not about the best of each.
     @ivar baseline: The key of the scenario whose CPU of txpika itself this one is compared with, instead of pika's.
     @ivar limit: Promised: at most this ratio of txpika's CPU to pika's or the baseline's, or at most this growth in
         bytes for the measurements of memory.
@@ -51,9 +52,15 @@ class Scenario:
     pika: tuple[str, ...]
     peers_of: str = ""
     baseline: str = ""
+    adapter: str = ""
     limit: float | None = None
     unit: Unit = "us"
     traced: bool = False
+
+    @property
+    def ours(self) -> str:
+        """The name of txpika in its figures."""
+        return f"txpika {self.adapter}".rstrip()
 
     @property
     def prefilled(self) -> int:
@@ -69,6 +76,14 @@ class Scenario:
 _SMALL = 100
 _LARGE = 1_000_000
 _LARGEST = 15 * 1024 * 1024
+
+
+def _of_adapter(adapter: str, action: str) -> Scenario:
+    title = f"{action}, {adapter}"
+    return Scenario(
+        f"{action}-{adapter}", title, action, 20_000, 2_000, _SMALL, (adapter,), adapter=adapter, limit=0.50
+    )
+
 
 SCENARIOS = (
     Scenario("publish", "publish", "publish", 40_000, 4_000, _SMALL, ("twisted", "select", "asyncio"), limit=0.30),
@@ -106,6 +121,7 @@ SCENARIOS = (
         ("select", "asyncio", "blocking", "twisted"),
         limit=0.40,
     ),
+    *(_of_adapter(adapter, action) for adapter in ("select", "blocking") for action in ("publish", "auto-ack")),
     Scenario("declare", "passive declare", "declare", 4_000, 200, _SMALL, ("twisted", "select", "blocking", "asyncio")),
     Scenario("publish-1mb", "publish 1 MB", "publish", 100, 5, _LARGE, ("blocking", "asyncio", "select", "twisted")),
     Scenario("auto-ack-1mb", "auto-ack 1 MB", "auto-ack", 100, 5, _LARGE, ("twisted", "blocking", "select", "asyncio")),
