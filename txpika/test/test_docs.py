@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import re
 from pathlib import Path
@@ -11,6 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import txpika
 from txpika import exceptions, spec
+from txpika.adapters import callback_channel
+from txpika.adapters.blocking_channel import BlockingChannel
 from txpika.test.strategies import METHODS
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
@@ -77,3 +80,45 @@ class MethodsPageTests(SynchronousTestCase):
             elif re.fullmatch(r"[A-Z]\w+", literal) and literal not in ("None", "CancelledError"):
                 builtin = literal in ("ValueError", "TypeError")
                 self.assertTrue(builtin or hasattr(exceptions, literal) or hasattr(txpika, literal), literal)
+
+
+class CallbacksPageTests(SynchronousTestCase):
+    """C{docs/callbacks.rst}."""
+
+    def setUp(self) -> None:
+        page = DOCS / "callbacks.rst"
+        if not page.exists():
+            raise SkipTest("only in a checkout of the repository")
+        self.text = page.read_text()
+
+    def test_calls_exist_with_those_arguments(self) -> None:
+        owners: dict[str, type] = {
+            "connection": txpika.SelectConnection,
+            "channel": callback_channel.Channel,
+            "blocking": txpika.BlockingConnection,
+            "blocking_channel": BlockingChannel,
+        }
+        found = re.findall(r"``(connection|channel|blocking|blocking_channel)\.(\w+)\(([^`]*)\)``", self.text)
+        self.assertGreater(len(found), 25)
+        for owner, name, arguments in found:
+            parameters = inspect.signature(getattr(owners[owner], name)).parameters
+            for argument in filter(None, (each.partition("=")[0] for each in arguments.split(", "))):
+                self.assertTrue(argument in (*parameters, "f"), f"{owner}.{name}({argument})")
+
+    def test_included_files_are_there(self) -> None:
+        included = re.findall(r"literalinclude:: (\S+)", self.text)
+        self.assertEqual(len(included), 4)
+        for path in included:
+            self.assertTrue((DOCS / path).is_file(), path)
+
+    def test_errors_exist(self) -> None:
+        for name in re.findall(r"``(\w+(?:Closed|Lost|Error|Connected|Full|Thread))``", self.text):
+            self.assertTrue(hasattr(exceptions, name) or hasattr(builtins, name), name)
+
+    def test_every_numbered_bug_has_its_test(self) -> None:
+        folder = Path(__file__).parent
+        tests = "".join(path.read_text() for path in folder.glob("test_*.py"))
+        named = {int(number) for number in re.findall(r"def test_bug_(\d+)_", tests)}
+        self.assertEqual(named, set(range(1, 18)))
+        rows = re.findall(r"^(\d+)(?:, (\d+))?  +\S", self.text, re.MULTILINE)
+        self.assertEqual({int(number) for row in rows for number in row if number}, named)

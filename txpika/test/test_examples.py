@@ -298,3 +298,107 @@ class InstrumentExampleTests(TestCase):
         names = sorted(span["name"].split()[0] for span in spans)
         self.assertEqual(names, ["ack", "process", "publish", "request", "work"])
         self.assertEqual(len({span["context"]["trace_id"] for span in spans}), 1)
+
+
+class CallbackExampleTests(TestCase):
+    """Those of the callback API and of the blocking one, and the two programs of 2011."""
+
+    timeout = 60
+
+    def setUp(self) -> Any:
+        if not EXAMPLES.is_dir():
+            raise SkipTest("the examples are in the repository, not in an installed txpika")
+        self.uri = broker.require_broker()
+        return ensureDeferred(self._connect())
+
+    async def _connect(self) -> None:
+        connection = await txpika.connect(self.uri)
+        self.addCleanup(connection.close)
+        self.channel = await connection.channel()
+
+    def run_example(self, name: str, *arguments: str) -> Program:
+        return Program(str(EXAMPLES / name), *arguments, TXPIKA_URI=self.uri)
+
+    async def interrupted(self, program: Program) -> None:
+        assert program.transport is not None
+        program.transport.signalProcess("INT")
+        self.assertEqual(await program.ended, 0, program.output)
+
+    def queue(self, name: str) -> str:
+        self.addCleanup(self._delete, name)
+        return name
+
+    async def _delete(self, queue: str) -> None:
+        connection = await txpika.connect(self.uri)
+        await (await connection.channel()).queue_delete(queue)
+        await connection.close()
+
+    def test_legacy_asynchronous(self) -> Deferred[None]:
+        return ensureDeferred(self._legacy_asynchronous())
+
+    async def _legacy_asynchronous(self) -> None:
+        queue = self.queue("test")
+        program = self.run_example("legacy_asynchronous.py")
+        await program.printed(b"waiting for messages in test\n")
+        properties = txpika.BasicProperties(content_type="text/plain")
+        for body in (b"1", b"2"):
+            await self.channel.basic_publish("", queue, body, properties)
+            await program.printed(b"a message of type text/plain through test b'%b'\n" % body)
+        await self.interrupted(program)
+        self.assertIsNone(await self.channel.basic_get(queue), "both were acknowledged")
+
+    def test_legacy_blocking(self) -> Deferred[None]:
+        return ensureDeferred(self._legacy_blocking())
+
+    async def _legacy_blocking(self) -> None:
+        self.addCleanup(lambda: self.channel.exchange_delete("test_x"))
+        queue = self.queue("test_q")
+        for _ in range(2):  # again with what is there already
+            program = self.run_example("legacy_blocking.py")
+            self.assertEqual((await program.ended, program.output), (0, b""))
+            got = await self.channel.basic_get(queue, no_ack=True)
+            assert got is not None
+            self.assertEqual(
+                (got.body, got.properties.content_type, got.exchange), (b"Hello World!", "text/plain", "test_x")
+            )
+
+    def test_the_legacy_programs_differ_from_2011_in_marked_lines_only(self) -> None:
+        for name in ("legacy_asynchronous.py", "legacy_blocking.py"):
+            lines = (EXAMPLES / name).read_text().splitlines()
+            changed = [line for line in lines if "txpika" in line or "TXPIKA" in line]
+            self.assertEqual(len(changed), 2)
+            for line in changed:
+                self.assertIn("# in 2011: ", line)
+
+    def test_reconnecting(self) -> Deferred[None]:
+        return ensureDeferred(self._reconnecting())
+
+    async def _reconnecting(self) -> None:
+        source, sink = (self.queue(f"example-{uuid.uuid4().hex}") for _ in range(2))
+        program = self.run_example("callback_reconnecting.py", source, sink)
+        await program.printed(b"consuming\n")
+        name = (await self.channel.queue_declare(sink, passive=True)).queue
+        self.assertEqual(name, sink)
+        broker.ctl("close_all_connections", "the example is tested")
+        await program.printed(b"consuming\nchannel closed: 320 CONNECTION_FORCED - the example is tested\n")
+        await self._connect()
+        await program.printed(b"closed: 320 CONNECTION_FORCED - the example is tested\nconsuming\n")
+        await self.channel.basic_publish("", source, b"hello")
+        consumer = await self.channel.basic_consume(sink, no_ack=True)
+        async for delivery in consumer:
+            self.assertEqual(delivery.body, b"HELLO")
+            break
+        await self.channel.queue_delete(sink)
+        await self.channel.basic_publish("", source, b"alone")
+        await program.printed(b"nobody wants b'ALONE'\n")
+        await self.interrupted(program)
+        self.assertTrue(program.output.endswith(b"closed: 200 Normal shutdown\n"), program.output)
+
+    def test_blocking_worker(self) -> Deferred[None]:
+        return ensureDeferred(self._blocking_worker())
+
+    async def _blocking_worker(self) -> None:
+        program = self.run_example("blocking_worker.py")
+        self.assertEqual(await program.ended, 0, program.output)
+        expected = b"taken: 1000 not taken: 0\ndone: 1000 handed back: 0\ncame back: NO_ROUTE\n"
+        self.assertEqual(program.output, expected)

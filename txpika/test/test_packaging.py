@@ -21,6 +21,11 @@ from txpika._version import __version__
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
+#: What a program needs on some loops only.
+LOOPS = ("asyncio", "ssl", "tornado", "asyncore")
+ADAPTERS = ("asyncio", "asyncore", "blocking", "select", "tornado")
+UNNEEDED = ("twisted", *LOOPS, *(f"txpika.adapters.{name}_connection" for name in ADAPTERS))
+
 #: Imports the modules named on standard input one by one; prints which of them were first to load what.
 IMPORT_EACH = """
 import importlib, json, sys
@@ -99,7 +104,61 @@ class ImportTests(SynchronousTestCase):
         packages = tuple(contract["source_modules"])
         names = [name for name in every_module() if name.startswith(packages)]
         self.assertGreater(len(names), len(packages))
-        self.assertEqual(self.first_to_import(names, "twisted", "asyncio", "ssl"), {})
+        self.assertEqual(self.first_to_import(names, "twisted"), {})
+        below = [name for name in names if not name.startswith("txpika.adapters")]  # those have loops of their own
+        self.assertEqual(self.first_to_import(below, "asyncio", "ssl"), {})
+
+
+class AdapterTests(SynchronousTestCase):
+    """Adapters by name: from C{txpika} and from C{txpika.adapters}."""
+
+    def setUp(self) -> None:
+        self.folder = self.mktemp()
+        os.mkdir(self.folder)
+
+    def loaded(self, program: str) -> set[str]:
+        """@return: Which modules there are after a program, of those that are not to be there without need."""
+        wanted = f"import sys\n{program}\nprint(*({set(UNNEEDED)!r} & set(sys.modules)))"
+        return set(run_python(wanted, self.folder).split())
+
+    def test_each_name_imports_its_own_module_only(self) -> None:
+        homes = {name: home.rsplit(".", 1)[1] for name, home in txpika._HOMES.items() if ".adapters." in home}
+        self.assertEqual(homes, txpika.adapters._HOMES)
+        self.assertEqual(set(homes), set(txpika.adapters.__all__))
+        self.assertLessEqual(set(homes), set(txpika.__all__))
+        connections = set(homes.values()) - {"loop", "base_connection"}
+        also = {"tornado_connection": {"asyncio_connection"}}
+        for name, home in homes.items():
+            allowed = {f"txpika.adapters.{each}" for each in {home, *also.get(home, ())} & connections}
+            for program in (f"import txpika; txpika.{name}", f"from txpika.adapters import {name}"):
+                self.assertEqual(self.loaded(program), allowed, program)
+
+    def test_all_of_them_at_once_import_no_loop(self) -> None:
+        """Each example of 2011 begins so."""
+        loaded = self.loaded("from txpika.adapters import *\nSelectConnection, AsyncoreConnection, IOLoop")
+        self.assertEqual(loaded & {"twisted", *LOOPS}, set())
+
+    def test_a_module_of_adapters_by_attribute(self) -> None:
+        """As in C{pika.adapters.select_connection.SELECT_TYPE = "poll"}."""
+        program = "import txpika as pika; pika.adapters.select_connection.SELECT_TYPE = 'poll'\n"
+        program += "assert pika.IOLoop is pika.adapters.IOLoop and 'IOLoop' in dir(pika.adapters)\n"
+        program += "assert not hasattr(pika.adapters, 'nothing')"
+        self.assertEqual(self.loaded(program), {"txpika.adapters.select_connection"})
+
+    def test_without_what_a_loop_needs(self) -> None:
+        """The name can be imported; making one says what to install."""
+        for name, missing in (("TornadoConnection", "tornado"), ("AsyncoreConnection", "asyncore")):
+            program = f"""
+import sys
+sys.modules[{missing!r}] = None
+from txpika.adapters import *
+try:
+    {name}()
+except ImportError as error:
+    print(error)
+"""
+            self.assertIn(f"pip install 'txpika[{missing}]'", run_python(program, self.folder))
+            self.assertIn(missing, project()["project"]["optional-dependencies"])
 
 
 class WheelTests(SynchronousTestCase):
