@@ -2,19 +2,20 @@
 """
 A connection of callbacks on an event loop of asyncio: the standard library's, or one that does as that does.
 
-Owns the choice of the loop, and dialling by the loop's own means. Importing this does not import asyncio: making a
-connection does.
+Owns the choice of the loop, and how dialling, transport and engine come together on it. Importing this does not import
+asyncio: making a connection does.
 """
 
 from __future__ import annotations
 
-import socket
 import warnings
 from collections.abc import Awaitable, Callable
+from functools import partial
 from inspect import isawaitable
 from random import shuffle
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from txpika.adapters.asyncio_dial import AsyncioDialling
 from txpika.adapters.asyncio_transport import AsyncioClock, TransportAdapter
 from txpika.adapters.callback import BaseConnection
 from txpika.exceptions import CloseReason
@@ -22,11 +23,8 @@ from txpika.parameters import ConnectionParameters
 
 if TYPE_CHECKING:
     import asyncio
-    from ssl import SSLContext
 
     from txpika.core.connection import Connection as Core
-
-_T = TypeVar("_T")
 
 
 def current_loop() -> asyncio.AbstractEventLoop:
@@ -78,7 +76,7 @@ class AsyncioConnection(BaseConnection):
             raise TypeError(f"custom_ioloop must be a loop of asyncio, not {type(custom_ioloop).__name__}")
         self._loop: asyncio.AbstractEventLoop = current_loop() if custom_ioloop is None else custom_ioloop
         self._clock = AsyncioClock(self._loop)
-        self._dialling: asyncio.Task[None] | None = None
+        self._dialling: AsyncioDialling | None = None
         self._asking: asyncio.Task[None] | None = None
         self._transport: TransportAdapter | None = None
         self.ioloop: Any = self._loop
@@ -96,74 +94,15 @@ class AsyncioConnection(BaseConnection):
         return self._clock
 
     def _dial(self) -> None:
-        self._dialling = self._loop.create_task(self._dial_hosts(self._core))
+        hosts = list(self.parameters.hosts)
+        shuffle(hosts)
+        adapter = partial(TransportAdapter, self._loop, self._core, self._connected)
+        timeout, tls = self.parameters.connection_timeout, self.parameters.tls
+        self._dialling = AsyncioDialling(self._loop, hosts, timeout, tls, adapter, self._transport_failed)
 
     def _stop_dialling(self) -> None:
         if self._dialling is not None:
             self._dialling.cancel()
-
-    async def _dial_hosts(self, core: Core) -> None:
-        hosts = list(self.parameters.hosts)
-        shuffle(hosts)
-        errors: list[tuple[str, Any]] = []
-        try:
-            context = self._make_context()
-        except OSError as error:
-            errors.append((hosts[0][0], error))
-            hosts.clear()
-        while hosts:
-            host, port = hosts.pop(0)
-            try:
-                looking = self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                addresses = await self._within_share(looking, 1 + len(hosts))
-            except (OSError, ValueError) as error:
-                errors.append((host, error))
-                continue
-            while addresses:
-                address = addresses.pop(0)
-                try:
-                    trying = self._try(core, host, address, context)
-                    await self._within_share(trying, 1 + len(addresses) + len(hosts))
-                except Exception as error:  # a loop may have errors of its own, and the next host may answer
-                    errors.append((host, error))
-                if core is not self._core or not self._attempting:
-                    return
-        self._transport_failed(errors)
-
-    async def _within_share(self, work: Awaitable[_T], among: int) -> _T:
-        """
-        Do C{work} in its share of the time that is left.
-
-        @raise TimeoutError: when it takes longer.
-        """
-        import asyncio
-
-        share = (self._deadline - self._loop.time()) / among
-        try:
-            async with asyncio.timeout(share):
-                return await work
-        except TimeoutError as error:
-            raise (error if str(error) else TimeoutError("timed out")) from None
-
-    def _make_context(self) -> SSLContext | None:
-        from txpika.adapters.stdlib_tls import make_context
-
-        return None if self.parameters.tls is None else make_context(self.parameters.tls)
-
-    async def _try(self, core: Core, host: str, address: Any, context: SSLContext | None) -> None:
-        family, kind, number, _, where = address
-        sock = socket.socket(family, kind, number)
-        try:
-            sock.setblocking(False)
-            await self._loop.sock_connect(sock, where)
-        except BaseException:
-            sock.close()
-            raise
-        options = self.parameters.tls
-        name = None if options is None else options.server_name or host
-        adapter = TransportAdapter(self._loop, core, self._connected)
-        loop: Any = self._loop  # whose type wants a subclass of asyncio.Protocol, and the loop itself does not
-        await loop.create_connection(lambda: adapter, sock=sock, ssl=context, server_hostname=name)
 
     def _connected(self, transport: TransportAdapter) -> None:
         if transport.core is self._core and self._attempting:

@@ -3,7 +3,7 @@
 A transport of asyncio as the transport of a connection, and a loop's time as its clock.
 
 Owns the translation, and what is written in the present turn of the loop. Knows no way to make a transport: that is
-L{txpika.adapters.asyncio_connection}'s. Does not import asyncio, of which it needs no class.
+L{txpika.adapters.asyncio_dial}'s. Does not import asyncio, of which it needs no class.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ class TransportAdapter:
     Between a transport of asyncio, whose protocol it is, and the engine, whose transport it is.
 
     What is written in one turn of the loop is handed on at its end, together.
+
+    @ivar core: The engine.
+    @ivar connected: It is, or was.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, core: Core, made: Callable[[TransportAdapter], object]) -> None:
@@ -50,6 +53,7 @@ class TransportAdapter:
         self._loop = loop
         self._made = made
         self._transport: Any = None
+        self.connected = False
         self._producer: Any = None
         self._pieces: list[bytes] = []
         self._size = 0
@@ -63,6 +67,7 @@ class TransportAdapter:
 
     def connection_made(self, transport: Any) -> None:
         """It is connected."""
+        self.connected = True
         self._transport = transport
         transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
         self._made(self)
