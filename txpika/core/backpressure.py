@@ -26,8 +26,12 @@ class Backpressure:
     @ivar multiplier: How many average frames may be buffered.
     """
 
-    def __init__(self, counts: SentCounts) -> None:
+    def __init__(self, counts: SentCounts, held: Callable[[], int] = lambda: 0) -> None:
+        """
+        @param held: How many bytes wait before the buffer of the transport, for their turn there.
+        """
         self._counts = counts
+        self._held = held
         self._callbacks: list[Callable[[], object]] = []
         self.multiplier: float = DEFAULT_MULTIPLIER
 
@@ -61,9 +65,9 @@ class Backpressure:
         The transport took what it takes for now.
 
         @param buffered: Bytes that are left.
-        @return: Whether they are too many. Then the callbacks were called.
+        @return: Whether they are too many, with those that wait for their turn. Then the callbacks were called.
         """
-        if buffered <= self.multiplier * self.average_frame_size:
+        if buffered + self._held() <= self.multiplier * self.average_frame_size:
             return False
         for callback in list(self._callbacks):
             callback()

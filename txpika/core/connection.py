@@ -9,6 +9,7 @@ breaks the protocol. Knows a transport and a clock; nothing of how either works,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from threading import get_ident
 from typing import Any
 
@@ -120,7 +121,7 @@ class Connection:
         self.gate = Gate(self._gate_changed)
         self.intake = Intake(self._busy, self._intake_changed)
         self.blocking = Blocking(clock, parameters.blocked_timeout, self._outboxes)
-        self.backpressure = Backpressure(self.wire)
+        self.backpressure = Backpressure(self.wire, lambda: self.held)
         self.server_properties: Mapping[str, Any] = {}
         self.reading = False
         self.draining = False
@@ -373,8 +374,9 @@ class Connection:
         self._timers.stop("handshake")
         self._credentials = None
         if self.tuned.heartbeat:
+            beat = partial(self.wire.send, _HEARTBEAT_FRAME)
             self._heartbeat = Heartbeat(
-                self.clock, self.tuned.heartbeat, self.wire, self._beat, self._silent, self._paused
+                self.clock, self.tuned.heartbeat, self.wire, beat, self._silent, lambda: self.intake.paused
             )
             self._heartbeat.start()
         self._listener.opened()
@@ -387,12 +389,6 @@ class Connection:
                 initiator="network",
             )
         )
-
-    def _beat(self) -> None:
-        self.wire.send(_HEARTBEAT_FRAME)
-
-    def _paused(self) -> bool:
-        return self.intake.paused
 
     def _silent(self, silence: float) -> None:
         self._abort(

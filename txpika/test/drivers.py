@@ -7,6 +7,7 @@ through all scenarios, add one line to L{DRIVERS}.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 from abc import ABC, abstractmethod
@@ -303,12 +304,32 @@ def on_poller(name: str) -> Callable[[], Driver]:
     return functools.partial(LoopDriver, "SelectConnection", functools.partial(IOLoop, name))
 
 
+def on_asyncio() -> Driver:
+    """C{AsyncioConnection}, on a loop of its own."""
+    return LoopDriver("AsyncioConnection", asyncio.new_event_loop)
+
+
+def on_tornado() -> Driver:
+    """C{TornadoConnection}, on a loop of its own."""
+    from tornado.ioloop import IOLoop as TornadoLoop
+
+    return LoopDriver("TornadoConnection", lambda: TornadoLoop(make_current=False))
+
+
+def on_asyncore() -> Driver:
+    """C{AsyncoreConnection}, on the loop it takes by itself."""
+    return LoopDriver("AsyncoreConnection")
+
+
 #: All that scenarios run on, by the name of their test class. One line makes it one more.
 DRIVERS: dict[str, Callable[[], Driver]] = {
     "Select": on_poller("select"),
     "Poll": on_poller("poll"),
     "EPoll": on_poller("epoll"),
     "KQueue": on_poller("kqueue"),
+    "Asyncio": on_asyncio,
+    "Tornado": on_tornado,
+    "Asyncore": on_asyncore,
     "Blocking": functools.partial(BlockingDriver, False),
     "BlockingThread": functools.partial(BlockingDriver, True),
 }

@@ -37,6 +37,11 @@ class BackpressureTests(SynchronousTestCase):
         self.assertFalse(self.backpressure.flushed(50))
         self.assertTrue(self.backpressure.flushed(51))
 
+    def test_what_waits_for_its_turn_counts_too(self) -> None:
+        backpressure = Backpressure(Counts(10_000, 100), lambda: 900)
+        self.assertFalse(backpressure.flushed(100))
+        self.assertTrue(backpressure.flushed(101))
+
     def test_before_the_first_frame(self) -> None:
         self.assertEqual(Backpressure(Counts(0, 0)).average_frame_size, 0)
 
