@@ -8,6 +8,7 @@ breaks the protocol. Knows a transport and a clock; nothing of how either works,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from threading import get_ident
@@ -128,7 +129,7 @@ class Connection:
         self.held = 0
         self.holding: dict[Outbox, None] = {}
         self.acking: list[Acks] = []
-        self.ignored: dict[str, int] = {}
+        self.ignored: Counter[str] = Counter()
 
     @property
     def is_open(self) -> bool:
@@ -255,11 +256,7 @@ class Connection:
     # Frames, as the receiver reports them
 
     def method_received(self, number: int, payload: bytes) -> None:
-        """
-        A method frame.
-
-        @raise ProtocolError: when it is out of place or does not decode.
-        """
+        """A method frame. @raise ProtocolError: when it is out of place or does not decode."""
         if not number:
             self._connection_method(payload)
             return
@@ -270,11 +267,7 @@ class Connection:
             self._no_channel(number)
 
     def header_received(self, number: int, payload: bytes) -> None:
-        """
-        A content header frame.
-
-        @raise ProtocolError: when it is out of place or does not decode.
-        """
+        """A content header frame. @raise ProtocolError: when it is out of place or does not decode."""
         channel = self.channels.get(number)
         if channel is not None:
             channel.arrivals.header_received(payload)
@@ -308,7 +301,7 @@ class Connection:
 
     def ignore(self, what: str) -> None:
         """Count something of the broker's that is let pass."""
-        self.ignored[what] = self.ignored.get(what, 0) + 1
+        self.ignored[what] += 1
 
     def decode(self, payload: bytes) -> Method:
         """@raise ProtocolError: when it does not decode."""
