@@ -28,7 +28,8 @@ from txpika.exceptions import (
     TLSError,
 )
 from txpika.parameters import ConnectionParameters, address
-from txpika.protocol import AMQPFactory, AMQPProtocol, parameters_of
+from txpika.protocol import AMQPFactory, AMQPProtocol
+from txpika.uri import parameters_of
 
 
 def connect(

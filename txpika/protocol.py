@@ -16,7 +16,6 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txpika import uri
 from txpika.channel import Channel
 from txpika.core.connection import Connection
 from txpika.exceptions import AMQPError, AuthenticationError, CallTimeout, CloseReason, TLSError, WrongThread
@@ -25,24 +24,9 @@ from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters, seconds
 from txpika.provider import ask
 from txpika.spec import Connection as Methods
+from txpika.uri import parameters_of
 
 _T = TypeVar("_T")
-
-
-def parameters_of(url_or_parameters: str | ConnectionParameters | None) -> ConnectionParameters:
-    """
-    @param url_or_parameters: An AMQP URI, parameters, or C{None} for the defaults.
-    @raise ValueError: when the URI is none.
-    @raise TypeError: when it is something else.
-    """
-    try:
-        if url_or_parameters is None:
-            return ConnectionParameters()
-        if isinstance(url_or_parameters, ConnectionParameters):
-            return url_or_parameters
-        return uri.parse_uri(url_or_parameters)
-    finally:
-        del url_or_parameters  # tracebacks may show what is in a name, and this may have a password in it
 
 
 class AMQPProtocol(Protocol):

@@ -161,3 +161,19 @@ def _number(name: str, value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 12):
         raise ValueError(f"{name} in the AMQP URI is no whole number")
     return int(value)
+
+
+def parameters_of(url_or_parameters: str | ConnectionParameters | None) -> ConnectionParameters:
+    """
+    @param url_or_parameters: An AMQP URI, parameters, or C{None} for the defaults.
+    @raise ValueError: when the URI is none.
+    @raise TypeError: when it is something else.
+    """
+    try:
+        if url_or_parameters is None:
+            return ConnectionParameters()
+        if isinstance(url_or_parameters, ConnectionParameters):
+            return url_or_parameters
+        return parse_uri(url_or_parameters)
+    finally:
+        del url_or_parameters  # tracebacks may show what is in a name, and this may have a password in it

@@ -28,7 +28,7 @@ from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters, seconds
 from txpika.reconnection_strategies import NullReconnectionStrategy
 from txpika.spec import Connection as Methods
-from txpika.uri import parse_uri
+from txpika.uri import parameters_of
 
 #: Events that may wait for the program before the connection reads no more.
 MAX_EVENTS = 1000
@@ -105,13 +105,10 @@ class BlockingConnection(Attributes):
         @raise TypeError: when an argument is of a wrong type.
         @raise ValueError: when the URI is none.
         """
-        if isinstance(parameters, str):
-            parameters = parse_uri(parameters)
-        elif parameters is None:
-            parameters = ConnectionParameters()
-        elif not isinstance(parameters, ConnectionParameters):
-            raise TypeError(f"parameters must be ConnectionParameters or a URI, not {type(parameters).__name__}")
-        self.parameters: ConnectionParameters = parameters
+        try:
+            self.parameters = parameters_of(parameters)
+        finally:
+            del parameters  # tracebacks may show what is in a name, and this may have a password in it
         self._strategy = NullReconnectionStrategy() if reconnection_strategy is None else reconnection_strategy
         self._retry = Retry()
         self.waiter: Waiter = Threaded() if io_thread else Running()

@@ -26,7 +26,7 @@ from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters
 from txpika.reconnection_strategies import NullReconnectionStrategy
 from txpika.spec import Connection as Methods
-from txpika.uri import parse_uri
+from txpika.uri import parameters_of
 
 _log = logging.getLogger("txpika.adapters.callback")
 
@@ -75,19 +75,16 @@ class BaseConnection(Attributes):
         @raise TypeError: when an argument is of a wrong type.
         @raise ValueError: when the URI is none.
         """
-        if isinstance(parameters, str):
-            parameters = parse_uri(parameters)
-        elif parameters is None:
-            parameters = ConnectionParameters()
-        elif not isinstance(parameters, ConnectionParameters):
-            raise TypeError(f"parameters must be ConnectionParameters or a URI, not {type(parameters).__name__}")
-        self.parameters: ConnectionParameters = parameters
+        try:
+            self.parameters = parameters_of(parameters)
+        finally:
+            del parameters  # tracebacks may show what is in a name, and this may have a password in it
         self.callbacks = CallbackManager()
         self.reconnection = NullReconnectionStrategy() if reconnection_strategy is None else reconnection_strategy
         self.closing: bool | tuple[int, str] = False
         self.user_closed = False
         self.reason: Exception | None = None
-        self._core = Core(parameters, self.clock, self)
+        self._core = Core(self.parameters, self.clock, self)
         self._attempting = False
         self._was_open = False
         self._channels: dict[int, Channel] = {}

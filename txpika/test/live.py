@@ -5,6 +5,7 @@ What the tests against a real RabbitMQ share: a connection with a channel and a 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from twisted.internet import reactor
@@ -18,7 +19,7 @@ from txpika.test import broker
 E = TypeVar("E", bound=Exception)
 
 
-async def failure_of(call: Deferred[Any], expected: type[E]) -> E:
+async def failure_of(call: Awaitable[Any], expected: type[E]) -> E:
     """What a call fails with."""
     try:
         result = await call

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.application.internet import ClientService
 from twisted.internet import reactor
@@ -19,18 +18,8 @@ import txpika
 from txpika.exceptions import AuthenticationError, ConnectFailed, HandshakeError, TLSError, TLSVerifyError
 from txpika.test import broker
 from txpika.test.authority import Authority, secure_broker
+from txpika.test.live import failure_of
 from txpika.tls import TLSOptions
-
-E = TypeVar("E", bound=Exception)
-
-
-async def failure_of(call: Awaitable[Any], expected: type[E]) -> E:
-    """What a call fails with."""
-    try:
-        result = await call
-    except expected as error:
-        return error
-    raise AssertionError(f"did not fail, but gave {result!r}")
 
 
 class Live(TestCase):

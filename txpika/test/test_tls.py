@@ -9,8 +9,8 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 from unittest.mock import patch
 
 from cryptography.hazmat.primitives import serialization
@@ -38,22 +38,13 @@ from txpika.exceptions import (
 from txpika.secure import ConnectionCreator
 from txpika.spec import Connection
 from txpika.test.authority import Authority
+from txpika.test.live import E, failure_of
 from txpika.test.servers import MiniBrokers, Saying, Silent, TalkerFactory
 from txpika.tls import UNVERIFIED, TLSOptions
 
-E = TypeVar("E", bound=Exception)
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
 PASSWORD = "hunter2-canary"
-
-
-async def failure_of(call: Awaitable[Any], expected: type[E]) -> E:
-    """What a call fails with."""
-    try:
-        result = await call
-    except expected as error:
-        return error
-    raise AssertionError(f"did not fail, but gave {result!r}")
 
 
 class TLSTests(TestCase):
