@@ -19,11 +19,12 @@ from txpika.adapters.attributes import Attributes
 from txpika.adapters.blocking_channel import BlockingChannel
 from txpika.adapters.checking import need_callback
 from txpika.adapters.dial import Dialling, tls_of
+from txpika.adapters.failures import failure
 from txpika.adapters.sockets import SocketTransport
 from txpika.adapters.waiting import Box, Running, Threaded, Waiter
 from txpika.core.backpressure import DEFAULT_MULTIPLIER
 from txpika.core.connection import Connection as Core
-from txpika.exceptions import AuthenticationError, CloseReason, ConnectFailed, NotConnected
+from txpika.exceptions import AuthenticationError, CloseReason, NotConnected
 from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters, seconds
 from txpika.reconnection_strategies import NullReconnectionStrategy
@@ -101,7 +102,8 @@ class BlockingConnection(Attributes):
             L{txpika.reconnection_strategies}. A connection that was open and is lost is made again by L{reconnect}.
         @param io_thread: Look after the network in a thread.
         @raise ConnectFailed: when there is nobody to talk to.
-        @raise HandshakeError: when the broker does not let us in.
+        @raise HandshakeError: when the broker does not let us in; L{txpika.exceptions.TLSVerifyError} when it is not
+            the one that was asked for.
         @raise TypeError: when an argument is of a wrong type.
         @raise ValueError: when the URI is none.
         """
@@ -201,10 +203,7 @@ class BlockingConnection(Attributes):
 
     def _not_connected(self, errors: list[tuple[str, OSError]]) -> None:
         self._ended = True
-        text = "; ".join(f"{host}: {error}" for host, error in errors)
-        failure = ConnectFailed(f"cannot connect to {text}", initiator="network")
-        failure.__cause__ = errors[-1][1]
-        self._opened.errback(failure)
+        self._opened.errback(failure(errors))
 
     def close(self, code: int = 200, text: str = "Normal shutdown") -> None:
         """

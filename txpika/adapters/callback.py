@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_callback_connection -*-
+# -*- test-case-name: txpika.test.test_callback_connection,txpika.test.test_callback_reconnection -*-
 """
 One connection, as a program of callbacks knows it: pika's connection of 2011 over the engine.
 
@@ -17,10 +17,11 @@ from txpika.adapters.attributes import Attributes
 from txpika.adapters.callback_channel import Channel, call
 from txpika.adapters.checking import check_callback, need_callback
 from txpika.adapters.completion import Completion
+from txpika.adapters.failures import failure
 from txpika.callback import CallbackManager
 from txpika.core.connection import Connection as Core
 from txpika.core.states import CLOSED
-from txpika.exceptions import AuthenticationError, CloseReason, ConnectFailed, NotConnected
+from txpika.exceptions import AuthenticationError, CloseReason, NotConnected
 from txpika.frames import Method
 from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters
@@ -173,10 +174,7 @@ class BaseConnection(Attributes):
         @param errors: What went wrong, by host.
         """
         self._attempting = False
-        text = "; ".join(f"{host}: {error}" for host, error in errors)
-        reason = ConnectFailed(f"cannot connect to {text}", initiator="network")
-        reason.__cause__ = errors[-1][1] if errors else None
-        self._over(reason)
+        self._over(failure(errors))
 
     def reconnect(self) -> None:
         """

@@ -14,7 +14,7 @@ from typing import Any
 
 from txpika.adapters.callback import BaseConnection
 from txpika.adapters.dial import Dialling, tls_of
-from txpika.adapters.loop import IOLoop
+from txpika.adapters.loop import IOLoop, Timer
 from txpika.adapters.sockets import SocketTransport
 
 
@@ -25,7 +25,7 @@ class SocketConnection(BaseConnection):
 
     def __init__(self, ioloop: IOLoop, *arguments: Any, **more: Any) -> None:
         self.ioloop = ioloop
-        self._dialling: Dialling | None = None
+        self._dialling: Dialling | Timer | None = None
         self._transport: SocketTransport | None = None
         super().__init__(*arguments, **more)
 
@@ -41,8 +41,7 @@ class SocketConnection(BaseConnection):
         try:
             wrap_tls = tls_of(self.parameters)
         except OSError as error:
-            failures = [(hosts[0][0], error)]
-            self.ioloop.add_callback(lambda: self._transport_failed(failures))
+            self._dialling = self.ioloop.callLater(0, self._not_connected, [(hosts[0][0], error)])
             return
         self._dialling = Dialling(self.ioloop, hosts, timeout, self._connected, self._not_connected, wrap_tls)
 

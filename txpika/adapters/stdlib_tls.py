@@ -25,5 +25,6 @@ def make_context(options: TLSOptions) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
     if options.certfile is not None:
         password = options.keyfile_password
-        context.load_cert_chain(options.certfile, options.keyfile, None if password is None else password.reveal)
+        # Without a function OpenSSL asks the terminal for the password of an encrypted key, and waits.
+        context.load_cert_chain(options.certfile, options.keyfile, str if password is None else password.reveal)
     return context

@@ -41,6 +41,7 @@ class Driver(ABC):
     One adapter and its connection.
 
     @cvar calls_back: What happens is told by callbacks; else methods wait.
+    @ivar any_thread: Its methods may be called from any thread.
     @ivar connection: The present one.
     @ivar opened: How often it was told to be open.
     @ivar closed: How often it was told to be closed.
@@ -51,6 +52,7 @@ class Driver(ABC):
 
     def __init__(self) -> None:
         self.connection: Any = None
+        self.any_thread = False
         self.opened = 0
         self.closed = 0
         self.errors: list[Exception] = []
@@ -237,7 +239,7 @@ class BlockingDriver(Driver):
 
     def __init__(self, io_thread: bool) -> None:
         super().__init__()
-        self._io_thread = io_thread
+        self._io_thread = self.any_thread = io_thread
 
     def begin(self, parameters: txpika.ConnectionParameters, strategy: Any = None) -> None:
         self.opened, self.closed, self.errors = 0, 0, []

@@ -25,6 +25,7 @@ from txpika.exceptions import (
     ConnectionClosed,
     HandshakeTimeout,
     NotConnected,
+    TLSVerifyError,
 )
 from txpika.spec import Channel, Connection, Method, decode_method
 from txpika.test import broker
@@ -406,14 +407,14 @@ class AdapterTests(LoopTestCase):
 
     def test_tls_for_another_host(self) -> None:
         self.connect(self.secure("other_port"))
-        self.assertIn("certificate", str(self.error(ConnectFailed)))
+        self.assertIn("certificate", str(self.error(TLSVerifyError)))
 
     def test_tls_by_another_name(self) -> None:
         self.open(self.secure("other_port", server_name="example.org"))
 
     def test_tls_out_of_date(self) -> None:
         self.connect(self.secure("expired_port"))
-        self.assertIn("expired", str(self.error(ConnectFailed)))
+        self.assertIn("expired", str(self.error(TLSVerifyError)))
 
     def test_tls_without_the_file(self) -> None:
         self.connect(txpika.ConnectionParameters("localhost", 1, tls=TLSOptions(cafile="/nowhere/ca.pem")))

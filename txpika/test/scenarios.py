@@ -17,7 +17,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import txpika
 from txpika.core.states import OPEN
-from txpika.exceptions import AuthenticationError, ConnectFailed, HeartbeatTimeout, NotConnected
+from txpika.exceptions import (
+    AuthenticationError,
+    ConnectFailed,
+    HeartbeatTimeout,
+    NotConnected,
+    TLSError,
+    TLSVerifyError,
+    WrongThread,
+)
 from txpika.reconnection_strategies import SimpleReconnectionStrategy
 from txpika.spec import Connection, decode_method
 from txpika.test import broker
@@ -194,8 +202,26 @@ class Scenarios(SynchronousTestCase):
         self.assertEqual(self.driver.get(channel, queue, no_ack=True)[2], body)
 
     def test_tls_of_another_host(self) -> None:
-        error = self.assertRaises(ConnectFailed, self.tls, "other_port")
+        error = self.assertRaises(TLSVerifyError, self.tls, "other_port")
         self.assertIn("localhost", str(error))
+        self.assertRaises(TLSVerifyError, self.tls, "expired_port")
+
+    def test_tls_with_a_peer_that_speaks_none(self) -> None:
+        parameters = txpika.ConnectionParameters(
+            self.parameters.host, self.parameters.port, tls=txpika.TLSOptions(), connection_timeout=5
+        )
+        self.assertRaises(TLSError, self.driver.connect, parameters)
+
+    def test_tls_with_files_that_are_not_there(self) -> None:
+        parameters = txpika.ConnectionParameters("localhost", tls=txpika.TLSOptions(cafile="/no/such/file"))
+        self.assertIn("No such file", str(self.assertRaises(ConnectFailed, self.driver.connect, parameters)))
+        if self.driver.calls_back:
+            self.driver.begin(parameters)
+            self.driver.close()
+            past: list[int] = []
+            self.driver.connection.add_timeout(0, lambda: past.append(1))
+            self.driver.until(lambda: past)
+            self.assertEqual(len(self.driver.errors), 1, "it is told once, though closed before it had failed")
 
     # Methods
 
@@ -360,6 +386,7 @@ class Scenarios(SynchronousTestCase):
         if driver.calls_back:
             pressed: list[int] = []
             channel.add_backpressure_callback(lambda: pressed.append(1))
+            channel.set_backpressure_multiplier(0.1)
             driver.publish(channel, messages)
             driver.until(lambda: len(sizes) == 20)
             self.assertTrue(pressed)
@@ -367,6 +394,53 @@ class Scenarios(SynchronousTestCase):
             driver.publish(channel, messages)
             driver.until(lambda: len(sizes) == 20)
         self.assertEqual(set(sizes), {1_000_000})
+
+    def test_other_threads(self) -> None:
+        """They have one way in; with a thread of the connection's own, they have all."""
+        driver, channel, queue = self.open()
+        outcomes: list[Any] = []
+
+        def publish(body: bytes) -> None:
+            try:
+                channel.basic_publish("", queue, body)
+            except Exception as error:
+                outcomes.append(type(error))
+            else:
+                outcomes.append(body)
+
+        def other() -> None:
+            publish(b"straight")
+            driver.connection.add_callback_threadsafe(lambda: publish(b"called in"))
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        driver.until(lambda: len(outcomes) == 2)
+        thread.join()
+        self.assertEqual(outcomes, [b"straight" if driver.any_thread else WrongThread, b"called in"])
+        bodies = [driver.get(channel, queue, no_ack=True)[2] for _ in range(outcomes.count(b"straight") + 1)]
+        self.assertEqual(bodies[-1], b"called in")
+
+    def test_timers(self) -> None:
+        """In the order they are due, not that they were made in; one that is removed, also by itself, does nothing."""
+        driver = self.driver
+        driver.connect(self.parameters)
+        connection = driver.connection
+        told: list[str] = []
+        timers: list[Any] = []
+
+        def last() -> None:
+            connection.remove_timeout(timers[0])
+            told.append("last")
+
+        timers.append(connection.add_timeout(0.03, last))
+        connection.add_timeout(0.02, lambda: told.append("second"))
+        connection.add_timeout(0, lambda: told.append("first"))
+        gone = connection.add_timeout(0.01, lambda: told.append("removed"))
+        connection.remove_timeout(gone)
+        connection.remove_timeout(gone)
+        driver.until(lambda: len(told) == 3)
+        self.assertEqual(told, ["first", "second", "last"])
+        connection.remove_timeout(timers[0])
 
     def test_returns(self) -> None:
         driver, channel, _ = self.open()

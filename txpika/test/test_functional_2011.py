@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import txpika
 from txpika.adapters import select_connection
 from txpika.adapters.loop import POLLERS, EPollPoller
-from txpika.exceptions import AMQPConnectionError, ChannelClosed, ConnectionClosed
+from txpika.exceptions import AMQPConnectionError, ChannelClosed, ConnectFailed, ConnectionClosed
 from txpika.test import broker
 from txpika.test.drivers import DRIVERS, Driver, LoopDriver, Refused
 from txpika.test.scenarios import FallsSilent
@@ -145,6 +145,13 @@ class AdapterTests(SynchronousTestCase):
         self.assertEqual(type(connection.ioloop.poller).__name__, self.poller[1])
         self.assertEqual(connection.ioloop.poller_type, self.poller[0])
 
+    def test_nobody_there_and_nobody_to_hear_it(self) -> None:
+        """Whoever runs the loop does."""
+        connection = txpika.SelectConnection(txpika.ConnectionParameters("127.0.0.1", 1))
+        self.addCleanup(connection.ioloop.close)
+        error = self.assertRaises(ConnectFailed, connection.ioloop.start)
+        self.assertIs(connection.reason, error)
+
     def test_timers(self) -> None:
         """Relative ones of the connection, absolute ones of the loop, and one that is taken back."""
         told: list[str] = []
@@ -257,8 +264,8 @@ class BlockingBugTests(SynchronousTestCase):
         connection.add_backpressure_callback(lambda: pressed.append(1))
         channel = connection.channel()
         queue = channel.queue_declare(exclusive=True).queue
-        for _ in range(20):
-            channel.basic_publish("", queue, b"x" * 1_000_000)
+        connection.set_backpressure_multiplier(0.001)
+        channel.publish_many([("", queue, b"x" * 1_000_000)] * 40)
         connection.set_backpressure_multiplier(10**9)
         connection.process_data_events()
         count = len(pressed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from errno import ECONNREFUSED
 from typing import Any
@@ -14,7 +15,9 @@ from zope.interface.verify import verifyObject
 from txpika.adapters.dial import Dialling
 from txpika.adapters.loop import IOLoop
 from txpika.adapters.sockets import HIGH_WATER, LOW_WATER, SocketTransport
+from txpika.adapters.stdlib_tls import make_context
 from txpika.interfaces import ITransport
+from txpika.tls import TLSOptions
 
 
 class SocketsTestCase(SynchronousTestCase):
@@ -278,3 +281,15 @@ class DiallingTests(SocketsTestCase):
         for _ in range(5):
             self.loop.run_once(0)
         self.assertLessEqual(len(self.results), 1)
+
+
+class ContextTests(SynchronousTestCase):
+    """TLS by the standard library."""
+
+    def test_nobody_is_asked_for_the_password_of_a_key(self) -> None:
+        """Without a function OpenSSL asks the terminal, and the loop waits for that."""
+        asked: list[Any] = []
+        self.patch(ssl.SSLContext, "load_cert_chain", lambda context, cert, key, password=None: asked.append(password))
+        make_context(TLSOptions(certfile="mine.pem"))
+        make_context(TLSOptions(certfile="mine.pem", keyfile_password="secret"))
+        self.assertEqual([password() for password in asked], ["", "secret"])
