@@ -9,7 +9,7 @@ are the adapters', subclasses of L{BaseConnection}, each a clock and a way to a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from txpika.adapters.callback_channel import Channel, call
 from txpika.adapters.checking import check_callback, need_callback
 from txpika.adapters.completion import Completion
 from txpika.adapters.failures import failure
+from txpika.adapters.hooks import Hooks
 from txpika.callback import CallbackManager
 from txpika.core.connection import Connection as Core
 from txpika.core.states import CLOSED
@@ -26,13 +27,21 @@ from txpika.frames import Method
 from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters
 from txpika.reconnection_strategies import NullReconnectionStrategy
+from txpika.spec import Basic, Exchange, Queue
 from txpika.spec import Connection as Methods
+from txpika.spec import Method as AnyMethod
 from txpika.uri import parameters_of
 
 _log = logging.getLogger("txpika.adapters.callback")
 
 #: The connection's own number among those of channels.
 _ZERO = 0
+#: Methods that are but a question and an answer: all L{BaseConnection.rpc} takes. Others leave traces in the engine.
+PLAIN_METHODS = {
+    *(Exchange.Declare.NAME, Exchange.Delete.NAME, Exchange.Bind.NAME, Exchange.Unbind.NAME),
+    *(Queue.Declare.NAME, Queue.Bind.NAME, Queue.Unbind.NAME, Queue.Purge.NAME, Queue.Delete.NAME),
+    Basic.Qos.NAME,
+}
 ON_OPEN = "_on_connection_open"
 ON_OPEN_ERROR = "_on_connection_open_error"
 ON_CLOSE = "_on_connection_close"
@@ -40,15 +49,15 @@ ON_BLOCKED = "_on_connection_blocked"
 ON_UNBLOCKED = "_on_connection_unblocked"
 
 
-class BaseConnection(Attributes):
+class BaseConnection(Hooks, Attributes):
     """
     What all adapters are.
 
     It connects when it is made, and calls back. Use it from its loop's thread only; each adapter says how others call
     in. What a callback raises is logged, and hurts nobody else.
 
-    An adapter implements L{clock}, L{_dial} and L{_stop_dialling}, and says in L{_unheard} what becomes of an end that
-    nobody heard of.
+    An adapter implements C{clock}, C{_dial} and L{_stop_dialling}, and says in L{_unheard} what becomes of an end that
+    nobody heard of. One written for pika of 2011 has L{txpika.adapters.hooks} instead.
 
     @ivar parameters: What it was made with.
     @ivar callbacks: Who wants to hear of what: a L{CallbackManager} of its own.
@@ -99,16 +108,7 @@ class BaseConnection(Attributes):
             self.add_on_close_callback(on_close_callback)
         self._attempt()
 
-    # What an adapter implements
-
-    @property
-    def clock(self) -> Any:
-        """Where timers come from: a L{txpika.interfaces.Clock}."""
-        raise AttributeError(f"{type(self).__name__} is no whole adapter: it has no clock")
-
-    def _dial(self) -> None:
-        """Begin to make a transport; then call L{_transport_made} or L{_transport_failed}, not at once."""
-        raise AttributeError(f"{type(self).__name__} is no whole adapter: it has no _dial")
+    # What an adapter implements, beside clock and _dial
 
     def _stop_dialling(self) -> None:
         """Give up making a transport."""
@@ -356,6 +356,49 @@ class BaseConnection(Attributes):
 
     def erase_credentials(self) -> None:
         """Nothing: the credentials show nobody their secret, and another life needs it."""
+
+    # Methods as they are
+
+    def send_method(self, channel_number: int, method: AnyMethod, content: tuple[Any, bytes] | None = None) -> None:
+        """
+        Write a method of the protocol, in its turn on its channel.
+
+        @param content: For C{Basic.Publish}, properties and body.
+        @raise ValueError: when there is no such channel, or the method has a call of its own that must be used.
+        """
+        if isinstance(method, Basic.Publish) and content is not None:
+            properties, body = content
+            channel = self._raw_channel(channel_number)
+            channel.basic_publish(method.exchange, method.routing_key, body, properties, method.mandatory)
+        else:
+            self.rpc(channel_number, method)
+
+    def rpc(
+        self,
+        channel_number: int,
+        method: AnyMethod,
+        callback: Callable[[Method], object] | None = None,
+        acceptable_replies: Iterable[Any] = (),
+    ) -> None:
+        """
+        Write a method, and call C{callback} with the frame of its reply.
+
+        @param acceptable_replies: Not needed: the protocol says which they are. Others are refused.
+        @raise ValueError: as L{send_method}, or when one of these is no reply to the method.
+        """
+        channel = self._raw_channel(channel_number)
+        if method.NAME not in PLAIN_METHODS:
+            raise ValueError(f"{method.NAME} has a call of its own, of the channel or the connection: use that")
+        strange = [each for each in acceptable_replies if each.INDEX not in method.REPLIES]
+        if strange:
+            raise ValueError(f"{strange[0].NAME} is no reply to {method.NAME}")
+        channel._rpc(callback, method)
+
+    def _raw_channel(self, channel_number: int) -> Channel:
+        channel = self._channels.get(channel_number)
+        if channel is None:
+            raise ValueError(f"channel {channel_number} is not open on this connection")
+        return channel
 
     # Timers
 
