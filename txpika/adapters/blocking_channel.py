@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from txpika.adapters.blocking_methods import BlockingMethods
 from txpika.adapters.checking import Arguments, OnMessage, need_callback, refuse_ticket
+from txpika.adapters.events import MAX_EVENTS
 from txpika.exceptions import CloseReason, MessageTooLarge, OutboundBufferFull
 from txpika.message import Delivery, ReturnedMessage
 from txpika.parameters import seconds
@@ -42,14 +42,11 @@ class Consumer:
         self.consumer_tag = tag
         self.no_ack = no_ack
         self.reason: CloseReason | None = None
-        self.ended_at_all = False
 
     def deliver(self, delivery: Delivery) -> None:
         """One message."""
-        redelivered, exchange, routing_key = delivery._route
-        method = Basic.Deliver(delivery.consumer_tag, delivery.delivery_tag, redelivered, exchange, routing_key)
-        message = (method, delivery.properties, delivery.body)
-        self._channel.connection.event(partial(self._take, message))
+        message = message_of(delivery)
+        self._channel.connection.event(self, self._take, message)
 
     @property
     def take(self) -> Callable[[Message], object]:
@@ -59,12 +56,63 @@ class Consumer:
     def ended(self, reason: CloseReason | None) -> None:
         """No more deliveries."""
         self.reason = reason
-        self._channel.connection.event(self._over)
+        self._channel.connection.event(self, self._channel.consumer_ended, self)
 
-    def _over(self) -> None:
-        """In its turn, behind the deliveries that came before."""
-        self.ended_at_all = True
-        self._channel.consumer_ended(self)
+
+class Iterated:
+    """
+    Keeps the deliveries to one consumer tag until the program asks for them. A L{txpika.core.listeners.Consumer}.
+
+    @ivar over: No more deliveries come.
+    """
+
+    def __init__(self, channel: BlockingChannel, asked: tuple[Any, ...], tag: str, no_ack: bool) -> None:
+        """@param asked: The arguments of C{consume} that it was made for."""
+        self._channel = channel
+        self._messages: deque[Message] = deque()
+        self.asked = asked
+        self.consumer_tag = tag
+        self.no_ack = no_ack
+        self.reason: CloseReason | None = None
+        self.over = False
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """One message."""
+        self._messages.append(message_of(delivery))
+        if len(self._messages) >= MAX_EVENTS:
+            self._channel.connection.hold(self)
+        self._channel.connection.waiter.notify()
+
+    def ended(self, reason: CloseReason | None) -> None:
+        """No more deliveries."""
+        self.reason = reason
+        self.over = True
+        self._channel.connection.event(self, self._channel.consumer_ended, self)
+
+    def take(self) -> Message:
+        """@return: The next message."""
+        message = self._messages.popleft()
+        if len(self._messages) == MAX_EVENTS // 2 and not self.over:
+            self._channel.connection.release(self)
+        return message
+
+    def give_up(self) -> list[Message]:
+        """@return: All messages that are left."""
+        messages = list(self._messages)
+        self._messages.clear()
+        if not self.over:
+            self._channel.connection.release(self)
+        return messages
+
+
+def message_of(delivery: Delivery) -> Message:
+    """@return: What a program of pika expects."""
+    redelivered, exchange, routing_key = delivery._route
+    method = Basic.Deliver(delivery.consumer_tag, delivery.delivery_tag, redelivered, exchange, routing_key)
+    return method, delivery.properties, delivery.body
 
 
 class BlockingChannel(BlockingMethods):
@@ -83,10 +131,9 @@ class BlockingChannel(BlockingMethods):
 
     def __init__(self, connection: BlockingConnection, core: Core) -> None:
         super().__init__(connection, core)
-        self._consumers: dict[str, Consumer] = {}
+        self._consumers: dict[str, Consumer | Iterated] = {}
         self._serving = False
-        self._generator: Consumer | None = None
-        self._messages: deque[Message] = deque()
+        self._generator: Iterated | None = None
         self._on_return: list[Callable[..., object]] = []
         self._on_cancel: list[Callable[..., object]] = []
 
@@ -155,7 +202,9 @@ class BlockingChannel(BlockingMethods):
             properties and C{mandatory}.
         @return: For each, in their order, C{None} when it was taken (without confirm mode: written), or the exception
             that L{basic_publish} would have raised.
+        @raise Exception: what C{messages} raises, when what it gave before has been published and settled.
         """
+        failure: Exception | None = None
         connection = self.connection
         window = connection.parameters.confirm_window
         outcomes: list[BaseException | None] = []
@@ -186,7 +235,11 @@ class BlockingChannel(BlockingMethods):
         batch: deque[tuple[Any, ...]] = deque()
         while True:
             # Many at a time: with a thread, each turn of that costs a hundred times what a message does.
-            batch.extend(islice(each, min(window, MAX_BATCH) - len(batch)))
+            if failure is None:
+                try:
+                    batch.extend(islice(each, min(window, MAX_BATCH) - len(batch)))
+                except Exception as error:
+                    failure = error
             if not batch:
                 break
             connection.waiter.call(publish)
@@ -194,6 +247,8 @@ class BlockingChannel(BlockingMethods):
                 settle(len(under_way) // 2)
         connection.flush()
         settle(0)
+        if failure is not None:
+            raise failure
         return outcomes
 
     def add_on_return_callback(self, callback: Callable[..., object]) -> None:
@@ -268,25 +323,17 @@ class BlockingChannel(BlockingMethods):
         def take(message: Message) -> None:
             function(self, *message)
 
-        tag = self._consume(take, queue, no_ack, exclusive, consumer_tag, arguments, timeout).consumer_tag
+        taker = Consumer(self, take, consumer_tag or "", no_ack)
+        self._consume(taker, queue, exclusive, arguments, timeout)
         if block:
             self.start_consuming()
-        return tag
+        return taker.consumer_tag
 
     def _consume(
-        self,
-        take: Callable[[Message], object],
-        queue: str,
-        no_ack: bool,
-        exclusive: bool,
-        consumer_tag: str | None,
-        arguments: Arguments,
-        timeout: float | None,
-    ) -> Consumer:
-        taker = Consumer(self, take, consumer_tag or "", no_ack)
+        self, taker: Consumer | Iterated, queue: str, exclusive: bool, arguments: Arguments, timeout: float | None
+    ) -> None:
         self._do(self._core.consumers.consume, taker, queue, exclusive, arguments, timeout=timeout)
         self._consumers[taker.consumer_tag] = taker
-        return taker
 
     def start_consuming(self) -> None:
         """
@@ -299,7 +346,7 @@ class BlockingChannel(BlockingMethods):
         if self._serving:
             raise RuntimeError("start_consuming was called from inside start_consuming")
         self._serving = True
-        last: Consumer | None = None
+        last: Consumer | Iterated | None = None
         try:
             while self._serving:
                 if not self._consumers:
@@ -307,13 +354,15 @@ class BlockingChannel(BlockingMethods):
                         raise last.reason
                     return
                 last = next(reversed(self._consumers.values()))
-                if not self.is_open and not self.connection.dispatch():
-                    self._raise_reason()
-                self.connection.waiter.wait(self.connection.something, None)
+                self.connection.waiter.wait(self._something, None)
                 if not self.connection.dispatch(lambda: self._serving):
                     self._raise_reason()
         finally:
             self._serving = False
+
+    def _something(self) -> bool:
+        """There is something to hand over, or no reason to wait for it any more."""
+        return self.connection.something() or not self._serving or not self._consumers or self._core.ended
 
     def _raise_reason(self) -> None:
         if self._core.ended:
@@ -341,8 +390,8 @@ class BlockingChannel(BlockingMethods):
         """
         self._do(self._core.consumers.cancel, consumer_tag, nowait, timeout=timeout)
         consumer = self._consumers.pop(consumer_tag, None)
-        if consumer is not None and not consumer.no_ack:
-            self._give_back(event.args[0] for event in self.connection.withdraw(consumer.take))
+        if isinstance(consumer, Consumer) and not consumer.no_ack:
+            self._give_back(self.connection.withdraw(consumer.take))
 
     def _give_back(self, messages: Iterable[Message]) -> int:
         """Have the broker put them back into their queue; return how many it were."""
@@ -357,8 +406,8 @@ class BlockingChannel(BlockingMethods):
             self.connection.flush()
         return len(tags)
 
-    def consumer_ended(self, consumer: Consumer) -> None:
-        """One of them is over."""
+    def consumer_ended(self, consumer: Consumer | Iterated) -> None:
+        """One of them is over, and its deliveries of before have been handed over."""
         known = self._consumers.pop(consumer.consumer_tag, None)
         if known is not None and consumer.reason is not None:
             for callback in self._on_cancel:
@@ -385,23 +434,35 @@ class BlockingChannel(BlockingMethods):
         @param inactivity_timeout: After so many seconds without a message the next item is C{(None, None, None)}.
         @raise ConsumerCancelled: when the broker has cancelled the consumer.
         @raise CloseReason: when the channel or the connection ends.
+        @raise ValueError: when it goes on with a consumer of before, which is one of another queue or kind.
         """
         if inactivity_timeout is not None:
             seconds("inactivity_timeout", inactivity_timeout)
+        asked = (queue, no_ack, exclusive)
         if self._generator is None:
-            self._generator = self._consume(
-                self._messages.append, queue, no_ack, exclusive, consumer_tag, arguments, None
-            )
+            generator = Iterated(self, asked, consumer_tag or "", no_ack)
+            self._consume(generator, queue, exclusive, arguments, None)
+            self._generator = generator
+        elif self._generator.asked != asked:
+            was = ", ".join(map(repr, self._generator.asked))
+            raise ValueError(f"consume goes on with its consumer of ({was}): cancel() that first")
         return self._iterate(self._generator, inactivity_timeout)
 
-    def _iterate(self, consumer: Consumer, inactivity_timeout: float | None) -> Iterator[tuple[Any, Any, Any]]:
-        loop = self.connection.waiter.loop
+    def _iterate(self, consumer: Iterated, inactivity_timeout: float | None) -> Iterator[tuple[Any, Any, Any]]:
+        connection = self.connection
+        loop = connection.waiter.loop
+
+        def something() -> bool:
+            return bool(consumer) or consumer.over or connection.something() or self._generator is not consumer
+
         while True:
             since = loop.seconds()
-            while not self._messages:
+            connection.waiter.look()
+            connection.dispatch()
+            while not consumer:
                 if self._generator is not consumer:
                     return
-                if consumer.ended_at_all:
+                if consumer.over:
                     self._generator = None
                     if consumer.reason is None:
                         return
@@ -409,10 +470,9 @@ class BlockingChannel(BlockingMethods):
                 left = None if inactivity_timeout is None else since + inactivity_timeout - loop.seconds()
                 if left is not None and left <= 0:
                     break
-                self.connection.waiter.wait(self.connection.something, left)
-                if not self.connection.dispatch() and left is None:
-                    self._raise_reason()
-            yield self._messages.popleft() if self._messages else (None, None, None)
+                connection.waiter.wait(something, left)
+                connection.dispatch()
+            yield consumer.take() if consumer else (None, None, None)
 
     def cancel(self) -> int:
         """
@@ -423,17 +483,18 @@ class BlockingChannel(BlockingMethods):
         consumer, self._generator = self._generator, None
         if consumer is None:
             return 0
-        if not consumer.ended_at_all and self.is_open:
+        if not consumer.over and self.is_open:
             self._do(self._core.consumers.cancel, consumer.consumer_tag)
         self._consumers.pop(consumer.consumer_tag, None)
-        messages = [*self._messages, *(event.args[0] for event in self.connection.withdraw(consumer.take))]
-        self._messages.clear()
+        messages = consumer.give_up()
         return len(messages) if consumer.no_ack else self._give_back(messages)
 
     # The end
 
     def close(self, code: int = 200, text: str = "Normal shutdown") -> None:
         """Close it, after what was called before. Harmless when it is closed."""
+        if self._core.ended:
+            return
         self.connection.waiter.call(self._core.close, code or 200, text)
         self.connection.waiter.wait(lambda: self._core.ended)
 
@@ -443,9 +504,7 @@ class BlockingChannel(BlockingMethods):
         """A message came back, without confirm mode."""
         method = Basic.Return(message.reply_code, message.reply_text, message.exchange, message.routing_key)
         for callback in self._on_return:
-            self.connection.event(
-                lambda callback=callback: callback(self, method, message.properties, message.body)  # type: ignore[misc]
-            )
+            self.connection.event(None, callback, self, method, message.properties, message.body)
 
     def dropped(self, error: MessageTooLarge) -> None:
         """A message was too large: it was rejected. Whoever hands over events hears of it."""
@@ -453,7 +512,7 @@ class BlockingChannel(BlockingMethods):
         def tell() -> None:
             raise error
 
-        self.connection.event(tell)
+        self.connection.event(None, tell)
 
     def flow_changed(self, active: bool) -> None:
         """The broker stopped publishes, or lets them go on: they wait by themselves."""

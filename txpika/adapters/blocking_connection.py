@@ -9,7 +9,6 @@ channels are L{txpika.adapters.blocking_channel}'s.
 from __future__ import annotations
 
 import socket
-from collections import deque
 from collections.abc import Callable
 from random import shuffle
 from types import TracebackType
@@ -19,6 +18,7 @@ from txpika.adapters.attributes import Attributes
 from txpika.adapters.blocking_channel import BlockingChannel
 from txpika.adapters.checking import need_callback
 from txpika.adapters.dial import Dialling, tls_of
+from txpika.adapters.events import MAX_EVENTS, Events, Later
 from txpika.adapters.failures import failure
 from txpika.adapters.sockets import SocketTransport
 from txpika.adapters.waiting import Box, Running, Threaded, Waiter
@@ -30,9 +30,6 @@ from txpika.parameters import ConnectionParameters, seconds
 from txpika.reconnection_strategies import NullReconnectionStrategy
 from txpika.spec import Connection as Methods
 from txpika.uri import parameters_of
-
-#: Events that may wait for the program before the connection reads no more.
-MAX_EVENTS = 1000
 
 
 class Retry:
@@ -81,8 +78,9 @@ class BlockingConnection(Attributes):
     L{sleep} meanwhile. With C{io_thread} a thread of its own does that, and methods may be called from any thread.
 
     Callbacks and handlers of messages run inside L{process_data_events}, L{sleep} and C{channel.start_consuming}, in
-    the thread that called it; what they raise comes out of it, and the connection is not hurt. As a context manager it
-    is closed at the end of the block.
+    the thread that called it; what they raise comes out of it, and the connection is not hurt. A handler may call any
+    of these itself: meanwhile it gets no other message of its consumer. As a context manager it closes at the end of
+    the block.
 
     @ivar parameters: What it was made with.
     """
@@ -113,10 +111,11 @@ class BlockingConnection(Attributes):
             del parameters  # tracebacks may show what is in a name, and this may have a password in it
         self._strategy = NullReconnectionStrategy() if reconnection_strategy is None else reconnection_strategy
         self._retry = Retry()
-        self.waiter: Waiter = Threaded() if io_thread else Running()
-        self._events: deque[Callable[[], object]] = deque()
+        self._make_waiter: type[Threaded | Running] = Threaded if io_thread else Running
+        self.waiter: Waiter = self._make_waiter()
+        self._events = Events()
+        self._holding = False
         self._dispatching = False
-        self._disposed = False
         self._on_blocked: list[Callable[..., object]] = []
         self._on_unblocked: list[Callable[..., object]] = []
         self._on_close: list[Callable[..., object]] = []
@@ -139,6 +138,8 @@ class BlockingConnection(Attributes):
         """
         if hasattr(self, "_core") and not self.is_closed:
             raise NotConnected("the connection has not ended: close it first")
+        if self.waiter.closed:
+            self.waiter = self._make_waiter()
         while True:
             self._strategy.on_connect_attempt(self._retry)
             try:
@@ -207,24 +208,20 @@ class BlockingConnection(Attributes):
 
     def close(self, code: int = 200, text: str = "Normal shutdown") -> None:
         """
-        Close it in the orderly way, within C{close_timeout}. Harmless when it is closed.
+        Close it in the orderly way, within C{close_timeout}, and let go of its timers, its loop and its thread.
+        Harmless when it is closed. L{connect} works after it.
         """
         if not self._ended:
             self.waiter.call(self._core.close, code, text)
             self.waiter.wait(lambda: self._ended)
-
-    def dispose(self) -> None:
-        """Close it, and let go of its loop and thread: it cannot connect again. C{with} does this at its end."""
-        self.close()
-        if not self._disposed:
-            self._disposed = True
-            self.waiter.close()
+        assert self._core.reason is not None
+        self.waiter.close(self._core.reason.with_outcome("closed"))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _type: type | None, _error: BaseException | None, _traceback: TracebackType | None) -> None:
-        self.dispose()
+        self.close()
 
     @property
     def is_open(self) -> bool:
@@ -313,7 +310,7 @@ class BlockingConnection(Attributes):
 
     def _pressed(self) -> None:
         for callback in self._backpressure:
-            self.event(callback)
+            self.event(None, callback)
 
     def add_on_close_callback(self, callback: Callable[[Any], object]) -> None:
         """Call C{callback} with this when the connection has ended."""
@@ -355,13 +352,17 @@ class BlockingConnection(Attributes):
         @return: For L{remove_timeout}.
         """
         need_callback(callback)
-        return self.waiter.call(self.waiter.loop.callLater, delay, self.event, callback)
+        later = Later(callback)
+        later.timer = self.waiter.call(self.waiter.loop.callLater, delay, self.event, None, later)
+        return later
 
     add_timeout = call_later
 
     def remove_timeout(self, timeout_id: Any) -> None:
         """Undo L{call_later}. Harmless when it has happened."""
-        self.waiter.call(timeout_id.cancel)
+        timeout_id.cancel()
+        if not self.waiter.closed:
+            self.waiter.call(timeout_id.timer.cancel)
 
     def add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
         """
@@ -369,37 +370,45 @@ class BlockingConnection(Attributes):
         is the only thing other threads may call.
         """
         need_callback(callback)
-        self.waiter.loop.add_callback(lambda: self.event(callback))
+        self.waiter.loop.add_callback(lambda: self.event(None, callback))
 
     def something(self) -> bool:
         """There is something to hand over, or nothing more to come."""
-        return bool(self._events) or self._ended
+        return self._events.ready() or self._ended
 
-    def event(self, function: Callable[[], object]) -> None:
-        """In the loop's thread: hand this over to the program, in its turn."""
-        self._events.append(function)
+    def event(self, owner: object, function: Callable[..., object], *arguments: Any) -> None:
+        """In the loop's thread: hand this over to the program, in its turn. See L{Events.add}."""
+        self._events.add(owner, function, *arguments)
         if len(self._events) >= MAX_EVENTS:
-            self._core.intake.hold(self)
+            self._holding = True
+            self.hold(self)
         self.waiter.notify()
 
     def withdraw(self, function: Callable[..., object]) -> list[Any]:
         """
-        @return: The events that are a C{partial} of this very function; they are not handed over any more.
+        @return: The first arguments of the events that are calls of this very function; they are not made any more.
         """
+        withdrawn = [arguments[0] for arguments in self._events.withdraw(function)]
+        self._make_room()
+        return withdrawn
 
-        def sort_out() -> list[Any]:
-            withdrawn = [event for event in self._events if getattr(event, "func", None) == function]
-            kept = [event for event in self._events if getattr(event, "func", None) != function]
-            self._events.clear()
-            self._events.extend(kept)
-            self._core.intake.release(self)
-            return withdrawn
+    def _make_room(self) -> None:
+        """Some of the events have gone: if few are left, read on."""
+        if self._holding and len(self._events) <= MAX_EVENTS // 2 and not self._ended:
+            self._holding = False
+            self.release(self)
 
-        return self.waiter.call(sort_out)
+    def hold(self, who: object) -> None:
+        """In the loop's thread: C{who} has enough for now, read no more."""
+        self._core.intake.hold(who)
+
+    def release(self, who: object) -> None:
+        """C{who} takes more."""
+        self.waiter.call(self._core.intake.release, who)
 
     def dispatch(self, while_true: Callable[[], object] = lambda: True) -> int:
         """
-        Hand over what is there now.
+        Hand over what is there now. When that takes long, the network is looked after in between.
 
         @param while_true: Stop before the next one when this is false.
         @return: How many it were.
@@ -409,13 +418,17 @@ class BlockingConnection(Attributes):
         self._dispatching = True
         try:
             for _ in range(len(self._events)):
-                if not self._events or not while_true():
+                event = self._events.take() if while_true() else None
+                if event is None:
                     break
-                event = self._events.popleft()
-                if len(self._events) == MAX_EVENTS // 2:
-                    self.waiter.call(self._core.intake.release, self)
                 count += 1
-                event()
+                try:
+                    self._make_room()
+                    event[1](*event[2])
+                finally:
+                    self._events.done(event)
+                    self.waiter.notify()
+                self.waiter.look()
         finally:
             if here:
                 self._dispatching = False
@@ -468,18 +481,18 @@ class BlockingConnection(Attributes):
     def opened(self) -> None:
         """The handshake is over."""
         for callback in self._on_open:
-            self.event(lambda callback=callback: callback(self))  # type: ignore[misc]
+            self.event(None, callback, self)
         self._opened.callback(None)
 
     def blocked(self, reason: str) -> None:
         """The broker takes no messages for now."""
         for callback in self._on_blocked:
-            self.event(lambda callback=callback: callback(self, reason))  # type: ignore[misc]
+            self.event(None, callback, self, reason)
 
     def unblocked(self) -> None:
         """It takes them again."""
         for callback in self._on_unblocked:
-            self.event(lambda callback=callback: callback(self))  # type: ignore[misc]
+            self.event(None, callback, self)
 
     def ended(self, reason: CloseReason) -> None:
         """The transport is gone."""
@@ -488,7 +501,7 @@ class BlockingConnection(Attributes):
             self._opened.errback(reason)
             return
         for callback in self._on_close:
-            self.event(lambda callback=callback: callback(self))  # type: ignore[misc]
+            self.event(None, callback, self)
         self.waiter.notify()
 
     def __repr__(self) -> str:

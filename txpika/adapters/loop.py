@@ -178,6 +178,7 @@ class IOLoop:
         self._order = count()
         self._calls: deque[Callable[[], object]] = deque()
         self._running = False
+        self._waiting = False
         self._failure: Exception | None = None
         self._stopping = False
         self._thread = get_ident()
@@ -244,11 +245,17 @@ class IOLoop:
         @param timeout: 0 only looks.
         """
         self._thread = get_ident()
-        if self._calls or self._stopping:
-            timeout = 0
-        elif self._timers:
-            timeout = min(timeout, max(0.0, self._timers[0].when - self.seconds()))
-        for fd, events in self.poller.wait(min(timeout, MAX_WAIT)):
+        # From here on a signal's handler, which is called from inside the wait, must end that to be noticed.
+        waiting, self._waiting = self._waiting, True
+        try:
+            if self._calls or self._stopping:
+                timeout = 0
+            elif self._timers:
+                timeout = min(timeout, max(0.0, self._timers[0].when - self.seconds()))
+            ready = self.poller.wait(min(timeout, MAX_WAIT))
+        finally:
+            self._waiting = waiting
+        for fd, events in ready:
             self.happened(fd, events)
         self.run_due()
 
@@ -324,6 +331,7 @@ class IOLoop:
         """
         timer = Timer(self, self.seconds() + delay, next(self._order), callable, args)
         heapq.heappush(self._timers, timer)
+        self.wake()
         return timer
 
     call_later = callLater
@@ -364,13 +372,18 @@ class IOLoop:
     def add_callback(self, callback: Callable[[], object]) -> None:
         """Call C{callback} in the loop's thread, soon. May be called from any thread."""
         self._calls.append(callback)
-        if get_ident() != self._thread:
+        if self._waiting or get_ident() != self._thread:
             self._ring()
 
     add_callback_threadsafe = add_callback
 
+    def wake(self) -> None:
+        """Called by a signal's handler from inside a wait: end that."""
+        if self._waiting:
+            self._ring()
+
     def _ring(self) -> None:
-        with contextlib.suppress(BlockingIOError, InterruptedError):  # it rings already
+        with contextlib.suppress(OSError):  # it rings already, or nobody is there any more
             self._bell.send(b"\0")
 
     def _woken(self, _fd: int, _events: int) -> None:

@@ -77,6 +77,7 @@ class SocketTransport:
         self._producer_paused = False
         self._reading = True
         self._losing = False
+        self._broken = False
         self._lost = False
         self._events = READ
         self.buffered = 0
@@ -135,7 +136,7 @@ class SocketTransport:
     def flush(self) -> None:
         """Send what waits, as far as the socket takes it now."""
         self._flush_due = False
-        if self._lost:
+        if self._lost or self._broken:
             return
         try:
             while self.buffered:
@@ -147,7 +148,7 @@ class SocketTransport:
                 self.buffered -= sent
         except OSError as error:
             if not must_wait(error):
-                self._lose(error)
+                self._cannot_send(error)
                 return
         self._watch()
         if self._producer_paused and self.buffered <= LOW_WATER:
@@ -158,6 +159,27 @@ class SocketTransport:
             self.flushed(self.buffered)
         elif self._losing:
             self._lose(None)
+
+    def _cannot_send(self, error: OSError) -> None:
+        """The peer takes no more; it may have told why."""
+        self._losing = self._broken = True
+        self._pieces.clear()
+        self._sending = memoryview(b"")
+        self.buffered = 0
+        self._loop.add_callback(lambda: self._last_words(error))
+
+    def _last_words(self, error: OSError) -> None:
+        for _ in range(MAX_READS):
+            if self._lost:
+                return
+            try:
+                data = self._socket.recv(READ_SIZE)
+            except OSError:
+                break
+            if not data:
+                break
+            self._stream.data_received(data)
+        self._lose(error)
 
     def _watch(self) -> None:
         events = (READ if self._reading else 0) | (WRITE if self.buffered and not self._flush_due else 0)

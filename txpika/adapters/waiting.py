@@ -14,15 +14,19 @@ from typing import Any, Protocol, TypeVar
 from zope.interface import implementer
 
 from txpika.adapters.loop import MAX_WAIT, IOLoop
+from txpika.exceptions import WrongThread
 from txpika.interfaces import ICompletion
 
 _T = TypeVar("_T")
+#: Seconds that a program may take, one event after the other, before the loop has a turn in between.
+LOOK_AFTER = 0.05
 
 
 class Waiter(Protocol):
     """What a blocking program waits with."""
 
     loop: IOLoop
+    closed: bool
 
     def call(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """Call C{function} in the loop's thread; return, or raise, what it does."""
@@ -30,11 +34,14 @@ class Waiter(Protocol):
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
         """Until C{ready()} is true, or C{timeout} seconds are over; return whether it is."""
 
-    def notify(self) -> None:
-        """Something has happened in the loop's thread: those who wait may look again."""
+    def look(self) -> None:
+        """The program is at work, and would let the loop have a turn if that is due."""
 
-    def close(self) -> None:
-        """Let go of the loop, and of the thread."""
+    def notify(self) -> None:
+        """Something has happened: those who wait may look again."""
+
+    def close(self, reason: BaseException | None = None) -> None:
+        """Let go of the loop, and of the thread: calls raise C{reason} from then on. Harmless when it is closed."""
 
 
 class Running:
@@ -42,13 +49,22 @@ class Running:
 
     def __init__(self) -> None:
         self.loop = IOLoop()
+        self.closed = False
+        self._thread = threading.get_ident()
+        self._looked = 0.0
 
     def call(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """@return: C{function(*arguments)}."""
         return function(*arguments)
 
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
-        """Until C{ready()} is true, or C{timeout} seconds are over. With 0 the loop takes one look all the same."""
+        """
+        Until C{ready()} is true, or C{timeout} seconds are over. With 0 the loop takes one look all the same.
+
+        @raise WrongThread: in another thread than the one it was made in.
+        """
+        if threading.get_ident() != self._thread:
+            raise WrongThread("the connection belongs to the thread that made it; with io_thread=True, to all")
         deadline = None if timeout is None else self.loop.seconds() + timeout
         looked = False
         while not ready():
@@ -56,15 +72,25 @@ class Running:
             if left <= 0 and looked:
                 return False
             self.loop.run_once(max(0.0, left))
+            self._looked = self.loop.seconds()
             looked = True
         return True
 
-    def notify(self) -> None:
-        """Nobody else waits."""
+    def look(self) -> None:
+        """Let the loop have a turn, if the last one is L{LOOK_AFTER} ago."""
+        if self.loop.seconds() - self._looked > LOOK_AFTER and not self.closed:
+            self.loop.run_once(0)
+            self._looked = self.loop.seconds()
 
-    def close(self) -> None:
+    def notify(self) -> None:
+        """Nobody else waits; but this may be a signal's handler, inside of a wait."""
+        self.loop.wake()
+
+    def close(self, reason: BaseException | None = None) -> None:
         """Let go of the loop."""
-        self.loop.close()
+        if not self.closed:
+            self.closed = True
+            self.loop.close()
 
 
 class Threaded:
@@ -72,16 +98,31 @@ class Threaded:
 
     def __init__(self) -> None:
         self.loop = IOLoop()
+        self.closed = False
+        self._reason: BaseException | None = None
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self.loop.start, name="txpika", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="txpika", daemon=True)
         self._thread.start()
 
+    def _run(self) -> None:
+        reason: BaseException | None = None
+        try:
+            self.loop.start()
+        except BaseException as error:  # the program's, who would not see it in this thread
+            reason = error
+        with self._changed:
+            self.closed = True
+            self._reason = self._reason or reason or RuntimeError("the thread of the connection has ended")
+            self._changed.notify_all()
+        self.loop.close()
+
     def call(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """@return: C{function(*arguments)}, called in the loop's thread."""
+        """
+        @return: C{function(*arguments)}, called in the loop's thread.
+        @raise BaseException: also what L{close} was told, when that came first.
+        """
         if threading.current_thread() is self._thread:
             return function(*arguments)
-        if not self._thread.is_alive():
-            raise RuntimeError("the thread of the connection has ended")
         box = Box(self)
 
         def run() -> None:
@@ -98,21 +139,35 @@ class Threaded:
         return result
 
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
-        """Until C{ready()} is true, or C{timeout} seconds are over."""
+        """
+        Until C{ready()} is true, or C{timeout} seconds are over.
+
+        @raise BaseException: when the thread ends meanwhile, what ended it.
+        """
         with self._changed:
-            return bool(self._changed.wait_for(ready, timeout))
+            self._changed.wait_for(lambda: ready() or self.closed, timeout)
+            if ready():
+                return True
+            if self.closed:
+                assert self._reason is not None
+                raise self._reason
+            return False
+
+    def look(self) -> None:
+        """The thread does that."""
 
     def notify(self) -> None:
         """Wake those who wait."""
         with self._changed:
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """End the thread, and let go of the loop."""
+    def close(self, reason: BaseException | None = None) -> None:
+        """End the thread, which lets go of the loop."""
+        with self._changed:
+            self._reason = self._reason or reason
         self.loop.stop()
         if threading.current_thread() is not self._thread:
             self._thread.join()
-            self.loop.close()
 
 
 @implementer(ICompletion)

@@ -298,7 +298,7 @@ class BlockingDriver(Driver):
 
     def dispose(self) -> None:
         if self.connection is not None:
-            self.connection.dispose()
+            self.connection.close()
 
 
 def on_poller(name: str) -> Callable[[], Driver]:

@@ -42,7 +42,7 @@ class BlockingTestCase(SynchronousTestCase):
 
     def connect(self, parameters: Any = None) -> BlockingConnection:
         connection = BlockingConnection(parameters or self.uri, io_thread=self.io_thread)
-        self.addCleanup(connection.dispose)
+        self.addCleanup(connection.close)
         return connection
 
     def publish(self, *bodies: str) -> None:
@@ -228,7 +228,7 @@ class BlockingTests(BlockingTestCase):
             if len(bodies) == 2:
                 break
         self.assertEqual(bodies, [b"1", b"2"])
-        self.until(lambda: len(self.channel._messages) == 2)
+        self.until(lambda: self.channel._generator is not None and len(self.channel._generator) == 2)
         self.assertEqual(self.channel.cancel(), 2)
         self.assertEqual(self.channel.cancel(), 0)
         self.until(lambda: self.depth() == 2)

@@ -209,14 +209,14 @@ class BlockingBugTests(SynchronousTestCase):
 
     def connect(self) -> txpika.BlockingConnection:
         connection = txpika.BlockingConnection(broker.require_broker())
-        self.addCleanup(connection.dispose)
+        self.addCleanup(connection.close)
         return connection
 
     def test_bug_03_a_broker_with_heartbeats(self) -> None:
         peer = FallsSilent()
         self.addCleanup(peer.close)
         connection = txpika.BlockingConnection(txpika.ConnectionParameters("127.0.0.1", peer.port))
-        self.addCleanup(connection.dispose)
+        self.addCleanup(connection.close)
         self.assertTrue(connection.is_open)
         self.assertRaises(AMQPConnectionError, connection.sleep, 10)
         self.assertRaises(AMQPConnectionError, connection.process_data_events)

@@ -7,6 +7,7 @@ import logging
 import os
 import select
 import selectors
+import signal
 import socket
 import threading
 import time
@@ -102,6 +103,21 @@ class LoopTests(SynchronousTestCase):
         self.events.append(events)
         if len(self.events) > 10:
             self.loop.stop()
+
+    def test_a_signal_while_it_waits(self) -> None:
+        heard: list[str] = []
+
+        def handle(*_: Any) -> None:
+            self.loop.add_callback(lambda: heard.append("call"))
+            self.loop.callLater(0, lambda: heard.append("timer"))
+
+        before = signal.signal(signal.SIGALRM, handle)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        deadline = self.loop.seconds() + 5
+        while len(heard) < 2 and self.loop.seconds() < deadline:
+            self.loop.run_once(10)
+        self.assertEqual(heard, ["timer", "call"])
 
     def test_reading(self) -> None:
         self.loop.add_handler(self.here.fileno(), self.heard, READ)

@@ -185,6 +185,15 @@ class TransportTests(SocketsTestCase):
         self.until(lambda: self.lost)
         self.assertIsInstance(self.lost[0], OSError)
 
+    def test_what_the_peer_said_before_it_was_gone_is_read(self) -> None:
+        self.peer.send(b"why it closes")
+        self.peer.close()
+        self.transport.write(b"x")
+        self.transport.flush()
+        self.until(lambda: self.lost)
+        self.assertEqual(self.received, b"why it closes")
+        self.assertIsNotNone(self.lost[0])
+
     def test_aborted_by_whom_it_tells(self) -> None:
         self.peer.send(b"x")
         self.patch(self, "data_received", lambda data: self.transport.abortConnection())

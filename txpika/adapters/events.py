@@ -1,0 +1,88 @@
+# -*- test-case-name: txpika.test.test_blocking_events -*-
+"""
+What waits for a blocking program to take it: messages, returns, timers, each a call to be made in the program's thread.
+
+Owns their order, also when several threads take them: two calls of one owner are never made at the same time, nor one
+from inside the other. Knows callables; nothing of AMQP.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+#: Events, or messages of one that is iterated over, that may wait before the connection reads no more.
+MAX_EVENTS = 1000
+
+#: Whose call it is (C{None}: nobody's in particular), the callable, and its arguments.
+Event = tuple[object, Callable[..., object], tuple[Any, ...]]
+
+
+class Events:
+    """Calls to be made, in the order they came."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._waiting: deque[Event] = deque()
+        self._busy: set[object] = set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, owner: object, function: Callable[..., object], *arguments: Any) -> None:
+        """
+        @param owner: Whose other calls it must not overlap; C{None} for nobody's.
+        """
+        with self._lock:
+            self._waiting.append((owner, function, arguments))
+
+    def ready(self) -> bool:
+        """Whether L{take} would find one."""
+        if not self._busy:
+            return bool(self._waiting)
+        with self._lock:
+            return any(owner not in self._busy for owner, _, _ in self._waiting)
+
+    def take(self) -> Event | None:
+        """@return: The first one whose owner is not busy; to be passed to L{done}. C{None} when there is none."""
+        with self._lock:
+            for number, event in enumerate(self._waiting):
+                if event[0] not in self._busy:
+                    del self._waiting[number]
+                    if event[0] is not None:
+                        self._busy.add(event[0])
+                    return event
+        return None
+
+    def done(self, event: Event) -> None:
+        """The call has been made, whatever came of it."""
+        with self._lock:
+            self._busy.discard(event[0])
+
+    def withdraw(self, function: Callable[..., object]) -> list[tuple[Any, ...]]:
+        """
+        @return: The arguments of all calls of this very function; they are not made any more.
+        """
+        with self._lock:
+            withdrawn = [event[2] for event in self._waiting if event[1] is function]
+            self._waiting = deque(event for event in self._waiting if event[1] is not function)
+        return withdrawn
+
+
+class Later:
+    """One call that a timer adds when its time has come."""
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self._callback: Callable[[], object] | None = callback
+        self.timer: Any = None
+
+    def __call__(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+    def cancel(self) -> None:
+        """It is not made, even if its time has come and it waits for its turn."""
+        self._callback = None

@@ -1,0 +1,332 @@
+"""Tests for blocking programs in trouble, against a real RabbitMQ: ends, signals, nested calls, wrong threads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from txpika import parse_uri
+from txpika.adapters import blocking_connection
+from txpika.adapters.events import MAX_EVENTS
+from txpika.exceptions import AMQPError, ChannelClosed, ConnectionClosed, WrongThread
+from txpika.test.test_blocking_connection import BlockingTestCase
+
+#: Seconds after which a program that should have gone on is taken to hang.
+PATIENCE = 20.0
+
+
+class TroublesTests(BlockingTestCase):
+    """Without a thread of its own."""
+
+    def within(self, call: Callable[[], object]) -> None:
+        """Call it; should it hang, it is interrupted and the test fails."""
+
+        def hangs(*_: Any) -> None:
+            raise AssertionError(f"it hangs for {PATIENCE} seconds")
+
+        before = signal.signal(signal.SIGALRM, hangs)
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+        try:
+            call()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    # The end, from inside of a handler
+
+    def refused_in_handler(self, channel: Any, *_: Any) -> None:
+        self.assertRaises(ChannelClosed, channel.queue_declare, queue="no such queue", passive=True)
+
+    def test_the_channel_is_closed_by_what_a_handler_does(self) -> None:
+        self.publish("x", "y")
+        consume = self.channel.basic_consume
+        self.within(lambda: self.assertRaises(ChannelClosed, consume, self.refused_in_handler, queue=self.queue))
+
+    def test_a_handler_closes_the_channel(self) -> None:
+        self.publish("x", "y")
+        consume, handle = self.channel.basic_consume, lambda channel, *_: channel.close()
+        self.within(lambda: self.assertRaises(ChannelClosed, consume, handle, queue=self.queue))
+
+    def test_a_handler_closes_the_connection(self) -> None:
+        self.publish("x", "y")
+        consume, handle = self.channel.basic_consume, lambda *_: self.connection.close()
+        self.within(lambda: self.assertRaises(ConnectionClosed, consume, handle, queue=self.queue))
+        self.assertTrue(self.connection.is_closed)
+
+    def test_the_channel_closes_while_one_iterates(self) -> None:
+        self.publish("x")
+        items = self.channel.consume(self.queue)
+        next(items)
+        self.refused_in_handler(self.channel)
+        self.within(lambda: self.assertRaises(ChannelClosed, next, items))
+
+    # Nested and long
+
+    def test_events_inside_a_handler(self) -> None:
+        """A handler that looks after events gets other consumers' messages, never another one of its own."""
+        other = self.channel.queue_declare(exclusive=True).queue
+        depth, order = [0], []
+
+        def handle(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            self.assertEqual(depth[0], 0)
+            depth[0] += 1
+            if body == b"1":
+                self.until(lambda: "other" in order)
+            order.append(body.decode())
+            depth[0] -= 1
+            if body == b"3":
+                channel.stop_consuming()
+
+        self.publish("1", "2", "3")
+        self.channel.basic_publish("", other, "x")
+        self.channel.basic_consume(handle, queue=self.queue, no_ack=True, block=False)
+        self.channel.basic_consume(lambda *_: order.append("other"), queue=other, no_ack=True, block=False)
+        self.within(self.channel.start_consuming)
+        self.assertEqual(order, ["other", "1", "2", "3"])
+
+    def test_the_network_is_looked_after_between_events(self) -> None:
+        """Acks of a slow program leave while it works on what has come together with what they are for."""
+        self.publish(*"12345")
+        watching = self.connect()
+        depths: list[int] = []
+
+        def ready() -> int:
+            return watching.channel().queue_declare(queue=name, passive=True).message_count
+
+        name = self.channel.queue_declare().queue
+        self.addCleanup(lambda: watching.is_closed or watching.channel().queue_delete(queue=name))
+        for _ in range(10):
+            self.channel.basic_publish("", name, "x")
+        self.channel.basic_qos(prefetch_count=5)
+
+        def handle(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            time.sleep(0.06)  # the work
+            channel.basic_ack(method.delivery_tag)
+            depths.append(ready())
+            if len(depths) == 5:
+                channel.stop_consuming()
+
+        self.within(lambda: self.channel.basic_consume(handle, queue=name))
+        self.assertLess(min(depths), 5)
+
+    def until_it_reads_no_more(self) -> None:
+        """Look after the network, and hand over nothing."""
+        intake = self.connection._core.intake
+        deadline = time.monotonic() + PATIENCE
+        while not intake.paused:
+            self.assertLess(time.monotonic(), deadline, "it reads on and on")
+            self.connection.waiter.wait(lambda: intake.paused, 0.05)
+
+    def test_who_does_not_iterate_gets_no_more(self) -> None:
+        total = 10 * MAX_EVENTS
+        self.channel.publish_many(("", self.queue, b"x") for _ in range(total))
+        items = self.channel.consume(self.queue, no_ack=True)
+        self.until_it_reads_no_more()
+        self.connection.process_data_events(0)
+        assert self.channel._generator is not None
+        # What one turn of the loop reads may be more than there is room for.
+        self.assertLess(len(self.channel._generator), total)
+        self.within(lambda: [next(items) for _ in range(total)])
+        self.assertEqual(self.channel.cancel(), 0)
+
+    def test_who_takes_no_events_gets_no_more(self) -> None:
+        total = 10 * MAX_EVENTS
+        self.channel.publish_many(("", self.queue, b"x") for _ in range(total))
+        seen: list[bytes] = []
+
+        def handle(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            seen.append(body)
+            if len(seen) == total:
+                channel.stop_consuming()
+
+        self.channel.basic_consume(handle, queue=self.queue, no_ack=True, block=False)
+        self.until_it_reads_no_more()
+        self.assertLess(len(self.connection._events), total)
+        self.within(self.channel.start_consuming)
+        self.assertEqual(len(seen), total)
+
+    def test_what_is_to_be_published_fails_half_way(self) -> None:
+        self.channel.confirm_delivery()
+
+        def messages() -> Iterator[tuple[str, str, bytes]]:
+            for _ in range(150):
+                yield "", self.queue, b"x"
+            raise KeyError("of the program")
+
+        self.assertRaises(KeyError, self.channel.publish_many, messages())
+        self.assertEqual(self.depth(), 150)
+
+    def test_iterating_over_another_queue(self) -> None:
+        self.publish("x")
+        next(iter(self.channel.consume(self.queue)))
+        error = self.assertRaises(ValueError, self.channel.consume, "another")
+        self.assertIn(repr(self.queue), str(error))
+        self.assertRaises(ValueError, self.channel.consume, self.queue, no_ack=True)
+
+    # Timers and signals
+
+    def test_removed_by_one_that_is_called_before_it(self) -> None:
+        called: list[str] = []
+        timers: list[Any] = []
+        for name in "ab":
+            timers.append(self.connection.call_later(0, lambda name=name: remove(name)))  # type: ignore[misc]
+
+        def remove(name: str) -> None:
+            called.append(name)
+            self.connection.remove_timeout(timers[1])
+
+        self.connection.sleep(0.05)
+        self.assertEqual(called, ["a"])
+
+    def interrupt(self, handle: Callable[[], object]) -> None:
+        """Have C{handle} called by a signal, in a moment, while the program waits."""
+        before = signal.signal(signal.SIGUSR1, lambda *_: handle())
+        self.addCleanup(signal.signal, signal.SIGUSR1, before)
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        self.addCleanup(timer.join)
+
+    def test_a_signal_while_it_waits(self) -> None:
+        heard: list[str] = []
+
+        def handle() -> None:
+            self.connection.add_callback_threadsafe(lambda: heard.append("x"))
+
+        self.interrupt(handle)
+        self.within(lambda: self.connection.process_data_events(None))
+        self.assertEqual(heard, ["x"])
+
+    def test_a_signal_stops_consuming(self) -> None:
+        self.interrupt(self.channel.stop_consuming)
+        self.within(lambda: self.channel.basic_consume(lambda *_: None, queue=self.queue))
+        self.assertEqual(self.channel.consumer_tags, [])
+
+    # Threads, and after the end
+
+    def elsewhere(self, call: Callable[[], object]) -> BaseException | None:
+        """Call it in another thread; return what it raised."""
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+        self.assertFalse(thread.is_alive(), "it hangs")
+        return errors[0] if errors else None
+
+    def test_another_thread_waits(self) -> None:
+        self.assertIsInstance(self.elsewhere(lambda: self.connection.process_data_events(1)), WrongThread)
+        self.assertIsInstance(self.elsewhere(lambda: self.connection.sleep(1)), WrongThread)
+
+    def test_after_the_end(self) -> None:
+        for _ in range(2):
+            self.connection.close()
+            for call in (
+                self.connection.channel,
+                lambda: self.connection.process_data_events(1),
+                lambda: self.connection.sleep(1),
+                lambda: self.publish("x"),
+                lambda: self.channel.queue_declare(queue="q"),
+                lambda: next(iter(self.channel.consume("q"))),
+            ):
+                self.within(lambda: self.assertRaises(AMQPError, call))  # noqa: B023
+            self.channel.close()
+            self.assertIsNone(self.elsewhere(lambda: self.connection.add_callback_threadsafe(lambda: None)))
+            self.connection.connect()
+            self.channel = self.connection.channel()
+            self.queue = self.channel.queue_declare(exclusive=True).queue
+            self.publish("x")
+            self.until(lambda: self.depth() == 1)
+
+
+class ThreadedTroublesTests(TroublesTests):
+    """With a thread of its own."""
+
+    io_thread = True
+
+    def test_another_thread_waits(self) -> None:
+        self.assertIsNone(self.elsewhere(lambda: self.connection.process_data_events(0.01)))
+
+    def test_close_ends_the_thread(self) -> None:
+        threads = threading.active_count()
+        descriptors = os.listdir("/dev/fd")
+        connection = blocking_connection.BlockingConnection(self.uri, io_thread=True)
+        self.assertEqual(threading.active_count(), threads + 1)
+        connection.close()
+        self.assertEqual(threading.active_count(), threads)
+        self.assertEqual(len(os.listdir("/dev/fd")), len(descriptors))
+
+    def test_closed_while_others_call(self) -> None:
+        """Whoever waits hears of the end, by a name of ours, and nobody hangs."""
+        outcomes: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                while True:
+                    self.channel.queue_declare(queue=self.queue, passive=True)
+            except BaseException as error:
+                outcomes.append(error)
+
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        self.channel.queue_declare(queue=self.queue, passive=True)
+        self.within(self.connection.close)
+        for thread in threads:
+            thread.join(PATIENCE)
+            self.assertFalse(thread.is_alive(), "it hangs")
+        self.assertEqual([error for error in outcomes if not isinstance(error, AMQPError)], [])
+        self.assertEqual(len(outcomes), 4)
+
+    def test_several_threads_hand_over_events(self) -> None:
+        """Each consumer's messages in their order, one at a time, whoever hands them over."""
+        total = 3 * MAX_EVENTS
+        self.channel.publish_many(("", self.queue, b"%d" % n) for n in range(total))
+        seen: list[int] = []
+        inside: list[int] = []
+        overlaps: list[int] = []
+
+        def handle(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            inside.append(1)
+            if len(inside) != 1:
+                overlaps.append(int(body))
+            seen.append(int(body))
+            inside.pop()
+
+        self.channel.basic_consume(handle, queue=self.queue, no_ack=True, block=False)
+
+        def serve() -> None:
+            while len(seen) < total:
+                self.connection.process_data_events(0.05)
+
+        threads = [threading.Thread(target=serve, daemon=True) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+            self.assertFalse(thread.is_alive(), f"it hangs after {len(seen)} messages")
+        self.assertEqual((overlaps, seen), ([], list(range(total))))
+
+
+class CredentialsTroublesTests(BlockingTestCase):
+    """A function for credentials that raises what is no C{Exception}."""
+
+    io_thread = True
+
+    def test_it_comes_out(self) -> None:
+        def leave() -> None:
+            raise SystemExit("of the program")
+
+        parameters = parse_uri(self.uri)
+        parameters = type(parameters)(parameters.host, parameters.port, "/", leave)
+        for io_thread in (False, True):
+            self.assertRaises(SystemExit, blocking_connection.BlockingConnection, parameters, io_thread=io_thread)
