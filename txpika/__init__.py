@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from txpika.rpc_client import RPCClient
     from txpika.spec import BasicProperties
     from txpika.tls import TLSOptions
-    from txpika.uri import parse_uri
+    from txpika.uri import URLParameters, parse_uri
 
 _HOMES = {
     "AMQPFactory": "txpika.protocol",
@@ -70,6 +70,7 @@ _HOMES = {
     "SimpleReconnectionStrategy": "txpika.reconnection_strategies",
     "TLSOptions": "txpika.tls",
     "TornadoConnection": "txpika.adapters.tornado_connection",
+    "URLParameters": "txpika.uri",
     "connect": "txpika.endpoint",
     "parse_uri": "txpika.uri",
     "x_death": "txpika.deaths",
@@ -111,6 +112,7 @@ __all__ = [
     "SimpleReconnectionStrategy",
     "TLSOptions",
     "TornadoConnection",
+    "URLParameters",
     "__version__",
     "adapters",
     "callback",

@@ -59,6 +59,21 @@ def parse_uri(uri: str) -> ConnectionParameters:
     return parameters
 
 
+class URLParameters(ConnectionParameters):
+    """What L{parse_uri} gives, by the name that programs of pika use. A path of C{/} names the empty virtual host."""
+
+    def __init__(self, url: str) -> None:
+        """
+        @param url: An AMQP URI; see L{parse_uri}.
+        @raise TypeError: when it is no str.
+        @raise ValueError: when it is no such URI.
+        """
+        try:
+            vars(self).update(vars(parse_uri(url)))
+        finally:
+            del url  # tracebacks may show what is in a name
+
+
 def _arguments(uri: str) -> dict[str, Any]:
     if not isinstance(uri, str):
         raise TypeError(f"the AMQP URI must be str, not {type(uri).__name__}")

@@ -236,7 +236,7 @@ class ArgumentTests(Base):
             f"me:{CANARY}@h",
             f"{CANARY}://me:x@h",
         ):
-            for call in (parse_uri, txpika.connect, AMQPFactory, AMQPProtocol, BrokerEndpoint):
+            for call in (parse_uri, txpika.URLParameters, txpika.connect, AMQPFactory, AMQPProtocol, BrokerEndpoint):
                 error = self.fails_hidden(call, bad)
                 self.assertIsInstance(error, ValueError)
                 self.assertEqual((error.__cause__, error.__context__), (None, None))

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txpika import AMQPlainCredentials, ExternalCredentials, PlainCredentials, TLSOptions, parse_uri
+from txpika import (
+    AMQPlainCredentials,
+    ConnectionParameters,
+    ExternalCredentials,
+    PlainCredentials,
+    TLSOptions,
+    URLParameters,
+    parse_uri,
+)
 
 
 class URITests(SynchronousTestCase):
@@ -26,6 +34,19 @@ class URITests(SynchronousTestCase):
         self.assertEqual((parameters.heartbeat, parameters.connection_timeout), (7, 1.5))
         self.assertEqual((parameters.channel_max, parameters.frame_max), (9, 8192))
         self.assertEqual(parameters.connection_name, "a b")
+
+    def test_as_a_class(self) -> None:
+        uri = "amqps://u:p@h:1/v?heartbeat=7&cacertfile=%2Fca.pem"
+        parameters = URLParameters(uri)
+        self.assertIsInstance(parameters, ConnectionParameters)
+        known = parse_uri(uri)
+        for name in ("hosts", "virtual_host", "heartbeat", "frame_max", "connection_timeout"):
+            self.assertEqual(getattr(parameters, name), getattr(known, name), name)
+        self.assertEqual(parameters.credentials.response("PLAIN"), b"\0u\0p")
+        assert parameters.tls is not None
+        self.assertEqual(parameters.tls.cafile, "/ca.pem")
+        self.assertRaises(ValueError, URLParameters, "http://h")
+        self.assertRaises(TypeError, URLParameters, None)
 
     def test_B100_the_three_virtual_hosts(self) -> None:
         for uri, expected in (("amqp://h", "/"), ("amqp://h/", ""), ("amqp://h/%2f", "/"), ("amqp://h/v", "v")):
