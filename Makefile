@@ -73,10 +73,12 @@ clean:
 	rm -f twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An editable install, so that a changed file needs none; a changed pyproject.toml does.
+# An editable install, so that a changed file needs none; a changed pyproject.toml does. Byte code is made at once, as
+# pip does of what it copies.
 $(VENV)/.has-%: $(VENV)/bin/python pyproject.toml
 	@echo "installing txpika[$*] into $(VENV)"
 	@$(PIP) install --editable '.[$*]'
+	@$(BIN)/python -m compileall -q txpika
 	@touch $@
 
 # Follows the link to the interpreter, so a venv whose Python was removed is made again.
