@@ -82,7 +82,7 @@ class Iterated:
     def deliver(self, delivery: Delivery) -> None:
         """One message."""
         self._messages.append(message_of(delivery))
-        if len(self._messages) >= MAX_EVENTS:
+        if len(self._messages) >= MAX_EVENTS and not self.over:
             self._channel.connection.hold(self)
         self._channel.connection.waiter.notify()
 
@@ -90,6 +90,7 @@ class Iterated:
         """No more deliveries."""
         self.reason = reason
         self.over = True
+        self._channel.connection.release(self)
         self._channel.connection.event(self, self._channel.consumer_ended, self)
 
     def take(self) -> Message:

@@ -163,6 +163,7 @@ class BlockingConnection(Attributes):
     def _dial(self, opened: Box) -> None:
         self._opened = opened
         self._ended = False
+        self._reason: CloseReason | None = None
         self._transport: SocketTransport | None = None
         self._core = Core(self.parameters, self.waiter.loop, self)
         self._core.backpressure.set_multiplier(self._multiplier)
@@ -204,7 +205,8 @@ class BlockingConnection(Attributes):
 
     def _not_connected(self, errors: list[tuple[str, OSError]]) -> None:
         self._ended = True
-        self._opened.errback(failure(errors))
+        self._reason = failure(errors)
+        self._opened.errback(self._reason)
 
     def close(self, code: int = 200, text: str = "Normal shutdown") -> None:
         """
@@ -214,8 +216,8 @@ class BlockingConnection(Attributes):
         if not self._ended:
             self.waiter.call(self._core.close, code, text)
             self.waiter.wait(lambda: self._ended)
-        assert self._core.reason is not None
-        self.waiter.close(self._core.reason.with_outcome("closed"))
+        assert self._reason is not None
+        self.waiter.close(self._reason.with_outcome("closed"))
 
     def __enter__(self) -> Self:
         return self
@@ -236,7 +238,7 @@ class BlockingConnection(Attributes):
     @property
     def reason(self) -> CloseReason | None:
         """Why it has ended, or is about to."""
-        return self._core.reason
+        return self._reason or self._core.reason
 
     open = is_open
     closed = is_closed
@@ -244,7 +246,7 @@ class BlockingConnection(Attributes):
     @property
     def closing(self) -> bool | tuple[int, str]:
         """C{False}, or code and text of its close."""
-        reason = self._core.reason
+        reason = self.reason
         return False if reason is None else (reason.reply_code or 200, reason.reply_text)
 
     @property
@@ -460,8 +462,8 @@ class BlockingConnection(Attributes):
     def check(self) -> None:
         """@raise CloseReason: when the connection has ended."""
         if self._ended:
-            assert self._core.reason is not None
-            raise self._core.reason.with_outcome("closed")
+            assert self._reason is not None
+            raise self._reason.with_outcome("closed")
 
     def flush_outbound(self) -> None:
         """Send what waits, so far as the network takes it now."""
@@ -497,6 +499,7 @@ class BlockingConnection(Attributes):
     def ended(self, reason: CloseReason) -> None:
         """The transport is gone."""
         self._ended = True
+        self._reason = reason
         if not self._opened.done:
             self._opened.errback(reason)
             return

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from txpika import parse_uri
+from txpika import ConnectionParameters, parse_uri
 from txpika.adapters import blocking_connection
 from txpika.adapters.events import MAX_EVENTS
-from txpika.exceptions import AMQPError, ChannelClosed, ConnectionClosed, WrongThread
+from txpika.exceptions import AMQPError, ChannelClosed, ConnectFailed, ConnectionClosed, WrongThread
 from txpika.test.test_blocking_connection import BlockingTestCase
 
 #: Seconds after which a program that should have gone on is taken to hang.
@@ -132,6 +132,28 @@ class TroublesTests(BlockingTestCase):
         self.assertLess(len(self.channel._generator), total)
         self.within(lambda: [next(items) for _ in range(total)])
         self.assertEqual(self.channel.cancel(), 0)
+
+    def test_who_had_enough_and_ends_holds_up_nobody(self) -> None:
+        for end in (self.channel.cancel, self.channel.close):
+            self.channel.publish_many(("", self.queue, b"x") for _ in range(10 * MAX_EVENTS))
+            self.channel.consume(self.queue, no_ack=True)
+            self.until_it_reads_no_more()
+            end()
+            other = self.connection.channel()
+            queue = other.queue_declare(exclusive=True).queue
+            other.publish_many(("", queue, b"x") for _ in range(MAX_EVENTS // 2))
+            items = other.consume(queue, no_ack=True)
+            self.within(lambda: [next(items) for _ in range(MAX_EVENTS // 2)])  # noqa: B023
+            self.assertEqual(self.connection._core.intake.full, set())
+
+    def test_closed_after_it_could_not_connect_again(self) -> None:
+        self.connection.close()
+        self.connection.parameters = ConnectionParameters("127.0.0.1", 1)
+        self.assertRaises(ConnectFailed, self.connection.reconnect)
+        self.assertRaises(ConnectFailed, self.connection.process_data_events)
+        self.connection.close()
+        self.assertTrue(self.connection.waiter.closed)
+        self.assertIsInstance(self.connection.reason, ConnectFailed)
 
     def test_who_takes_no_events_gets_no_more(self) -> None:
         total = 10 * MAX_EVENTS
