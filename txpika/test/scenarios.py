@@ -387,8 +387,12 @@ class Scenarios(SynchronousTestCase):
             pressed: list[int] = []
             channel.add_backpressure_callback(lambda: pressed.append(1))
             channel.set_backpressure_multiplier(0.1)
-            driver.publish(channel, messages)
-            driver.until(lambda: len(sizes) == 20)
+            lots = 0
+            while not pressed and lots < 20:  # a broker that reads at once may take one lot as fast as it is written
+                lots += 1
+                sizes.clear()
+                driver.publish(channel, messages)
+                driver.until(lambda: len(sizes) == 20)
             self.assertTrue(pressed)
         else:
             driver.publish(channel, messages)
