@@ -116,6 +116,8 @@ class BlockingConnection(Attributes):
         self._events = Events()
         self._holding = False
         self._dispatching = False
+        self._ended = True
+        self._reason: CloseReason | None = None
         self._on_blocked: list[Callable[..., object]] = []
         self._on_unblocked: list[Callable[..., object]] = []
         self._on_close: list[Callable[..., object]] = []
@@ -136,6 +138,7 @@ class BlockingConnection(Attributes):
 
         @raise NotConnected: when it is open.
         """
+        self._bury()
         if hasattr(self, "_core") and not self.is_closed:
             raise NotConnected("the connection has not ended: close it first")
         if self.waiter.closed:
@@ -154,6 +157,14 @@ class BlockingConnection(Attributes):
 
     reconnect = connect
 
+    def _bury(self) -> None:
+        """If its thread was ended by what the program raised in it, see to the rest."""
+        if self.waiter.closed and not self._ended:
+            self._ended = True
+            self._reason = AuthenticationError("the function for credentials ended the thread of the connection")
+            if self._transport is not None:
+                self._transport.abortConnection()
+
     def _attempt(self) -> None:
         opened = Box(self.waiter)
         self.waiter.call(self._dial, opened)
@@ -163,7 +174,7 @@ class BlockingConnection(Attributes):
     def _dial(self, opened: Box) -> None:
         self._opened = opened
         self._ended = False
-        self._reason: CloseReason | None = None
+        self._reason = None
         self._transport: SocketTransport | None = None
         self._core = Core(self.parameters, self.waiter.loop, self)
         self._core.backpressure.set_multiplier(self._multiplier)
@@ -213,6 +224,7 @@ class BlockingConnection(Attributes):
         Close it in the orderly way, within C{close_timeout}, and let go of its timers, its loop and its thread.
         Harmless when it is closed. L{connect} works after it.
         """
+        self._bury()
         if not self._ended:
             self.waiter.call(self._core.close, code, text)
             self.waiter.wait(lambda: self._ended)

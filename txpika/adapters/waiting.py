@@ -110,11 +110,11 @@ class Threaded:
             self.loop.start()
         except BaseException as error:  # the program's, who would not see it in this thread
             reason = error
+        self.loop.close()
         with self._changed:
             self.closed = True
             self._reason = self._reason or reason or RuntimeError("the thread of the connection has ended")
             self._changed.notify_all()
-        self.loop.close()
 
     def call(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """

@@ -352,3 +352,18 @@ class CredentialsTroublesTests(BlockingTestCase):
         parameters = type(parameters)(parameters.host, parameters.port, "/", leave)
         for io_thread in (False, True):
             self.assertRaises(SystemExit, blocking_connection.BlockingConnection, parameters, io_thread=io_thread)
+
+    def test_it_can_be_closed_and_connected_after_that(self) -> None:
+        def leave() -> None:
+            raise SystemExit("of the program")
+
+        known = parse_uri(self.uri)
+        self.connection.close()
+        self.connection.parameters = type(known)(known.host, known.port, "/", leave)
+        self.assertRaises(SystemExit, self.connection.reconnect)
+        self.connection.close()
+        self.assertTrue(self.connection.is_closed)
+        self.assertRaises(SystemExit, self.connection.reconnect)
+        self.connection.parameters = known
+        self.connection.reconnect()
+        self.assertTrue(self.connection.is_open)
