@@ -83,7 +83,7 @@ class AMQPConnectionError(CloseReason):
 
 class ConnectFailed(AMQPConnectionError):
     """
-    No transport could be made: unknown name, nobody listens, nobody answers. C{__cause__} is Twisted's error.
+    No transport could be made: unknown name, nobody listens, nobody answers. C{__cause__} is the loop's error.
 
     @ivar errors: Where several hosts were tried: why it came to nothing with each, in the order they were tried.
     """

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from txpika.channel import Channel
 from txpika.consumer import Consumer
+from txpika.core.acks import SettlesNothing
 from txpika.core.calls import HeldPublish
 from txpika.core.connection import Connection
 from txpika.core.consumers import REPLY_TO
@@ -34,7 +35,7 @@ from txpika.events import (
     Source,
     Stopwatch,
 )
-from txpika.exceptions import AMQPError, CloseReason, StaleDelivery
+from txpika.exceptions import AMQPError, CloseReason
 from txpika.handling import Handler, OnDelivery, watch
 from txpika.interfaces import Clock, IInstrument
 from txpika.message import Delivery
@@ -251,22 +252,10 @@ class ObservedArrival(Arrival):
         self.source.channel.basic_reject(delivery_tag, requeue)
 
 
-class ObservedReply(ObservedArrival):
-    """The same for a direct reply, which settles nothing: its tag may be that of another delivery, too."""
+class ObservedReply(SettlesNothing, ObservedArrival):
+    """The same for a direct reply."""
 
     __slots__ = ()
-
-    def ack(self, delivery_tag: int, multiple: bool = False) -> None:
-        """@raise StaleDelivery: always."""
-        raise StaleDelivery("a direct reply needs no ack")
-
-    def nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
-        """@raise StaleDelivery: always."""
-        self.ack(delivery_tag)
-
-    def reject(self, delivery_tag: int, requeue: bool = True) -> None:
-        """@raise StaleDelivery: always."""
-        self.ack(delivery_tag)
 
 
 class ObservedSource(Source):

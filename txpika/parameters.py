@@ -190,7 +190,7 @@ class ConnectionParameters:
             tried in a new random order at each attempt to connect, until one lets us in.
         @param tls: Speak TLS; C{None} for a connection that anybody on the way can read.
         @param connection_timeout: Longest time for one host, in seconds: name look-up, TCP, TLS and AMQP's handshake
-            together.
+            together. On L{txpika.adapters} for all hosts together.
         @param close_timeout: Longest time an orderly close may take, in seconds.
         @param connection_name: Shown by the broker in its list of connections, at most 255 bytes of UTF-8.
         @param client_properties: More entries for, or other values in, the table the client introduces itself with.

@@ -2,7 +2,8 @@
 """
 Ask a program for its credentials, at each attempt to connect.
 
-Owns what its function may return, and what becomes of a failure. Knows nothing of the connection that they are for.
+Owns what its function may return, and what becomes of a failure. Knows nothing of the connection that they are for, nor
+of its loop.
 """
 
 from __future__ import annotations
@@ -15,21 +16,52 @@ from txpika.exceptions import AuthenticationError
 from txpika.interfaces import ICredentials
 
 
+def refusal(error: Exception) -> AuthenticationError:
+    """
+    @return: What it means that the function raised. The text does not tell what, which may be a secret; who looks for
+        it finds the program's own exception as the cause.
+    """
+    failed = AuthenticationError(f"the function for credentials failed: {type(error).__name__}")
+    failed.__cause__ = error
+    return failed
+
+
+def checked(result: Any) -> Any:
+    """
+    @param result: What the function gave.
+    @return: That, an L{ICredentials}.
+    @raise AuthenticationError: when it is something else, which is not shown.
+    """
+    if not ICredentials.providedBy(result):
+        kind = type(result).__name__
+        del result  # tracebacks may show what is in a name
+        raise AuthenticationError(f"the function for credentials gave {kind}, not ICredentials")
+    return result
+
+
+def ask_now(function: Callable[[], Any]) -> Any:
+    """
+    @param function: Gives an L{ICredentials}, at once.
+    @return: An L{ICredentials}.
+    @raise AuthenticationError: when the function fails, or gives something else.
+    """
+    try:
+        result = function()
+    except Exception as error:
+        raise refusal(error) from error
+    return checked(result)
+
+
 async def ask(function: Callable[[], Any]) -> Any:
     """
     @param function: Gives an L{ICredentials}, or a Deferred or a coroutine of one.
     @return: An L{ICredentials}.
-    @raise AuthenticationError: when the function fails, or gives something else. The text does not tell what, which may
-        be a secret; who looks for it finds its own exception as the cause.
+    @raise AuthenticationError: when the function fails, or gives something else.
     """
     try:
         result = function()
         if isawaitable(result):
             result = await result
     except Exception as error:
-        raise AuthenticationError(f"the function for credentials failed: {type(error).__name__}") from error
-    if not ICredentials.providedBy(result):
-        kind = type(result).__name__
-        del result  # tracebacks may show what is in a name
-        raise AuthenticationError(f"the function for credentials gave {kind}, which does not provide ICredentials")
-    return result
+        raise refusal(error) from error
+    return checked(result)

@@ -2,7 +2,8 @@
 """
 What a program says about TLS.
 
-Owns the value and its checks. Knows no TLS library: L{txpika.secure} makes pyOpenSSL's out of it, for Twisted.
+Owns the value and its checks. Knows no TLS library: L{txpika.secure} makes pyOpenSSL's out of it, for Twisted, and
+L{txpika.adapters.stdlib_tls} the standard library's, for all others.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from txpika.adapters.asyncio_transport import AsyncioClock, TransportAdapter
 from txpika.adapters.callback import BaseConnection
 from txpika.exceptions import CloseReason
 from txpika.parameters import ConnectionParameters
+from txpika.provider import refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -122,7 +123,7 @@ class AsyncioConnection(BaseConnection):
             given = await credentials
         except Exception as error:
             if core is self._core:
-                self._no_credentials(error)
+                core.abort(refusal(error))
         else:
             if core is self._core:
                 super()._credentials_given(given)

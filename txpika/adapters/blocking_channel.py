@@ -14,9 +14,10 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from txpika.adapters.blocking_events import MAX_EVENTS
 from txpika.adapters.blocking_methods import BlockingMethods
 from txpika.adapters.checking import Arguments, OnMessage, need_callback, refuse_ticket
-from txpika.adapters.events import MAX_EVENTS
+from txpika.adapters.methods import deliver_of, get_ok_of, return_of
 from txpika.exceptions import CloseReason, MessageTooLarge, OutboundBufferFull
 from txpika.message import Delivery, ReturnedMessage
 from txpika.parameters import seconds
@@ -34,24 +35,24 @@ MAX_BATCH = 100
 
 
 class Consumer:
-    """Where deliveries to one consumer tag go. A L{txpika.core.listeners.Consumer}."""
+    """
+    Where deliveries to one consumer tag go. A L{txpika.core.listeners.Consumer}.
 
-    def __init__(self, channel: BlockingChannel, take: Callable[[Message], object], tag: str, no_ack: bool) -> None:
+    @ivar hand_over: Called with each message when its turn comes.
+    """
+
+    def __init__(
+        self, channel: BlockingChannel, hand_over: Callable[[Message], object], tag: str, no_ack: bool
+    ) -> None:
         self._channel = channel
-        self._take = take
+        self.hand_over = hand_over
         self.consumer_tag = tag
         self.no_ack = no_ack
         self.reason: CloseReason | None = None
 
     def deliver(self, delivery: Delivery) -> None:
         """One message."""
-        message = message_of(delivery)
-        self._channel.connection.event(self, self._take, message)
-
-    @property
-    def take(self) -> Callable[[Message], object]:
-        """Where messages go when their turn comes."""
-        return self._take
+        self._channel.connection.event(self, self.hand_over, message_of(delivery))
 
     def ended(self, reason: CloseReason | None) -> None:
         """No more deliveries."""
@@ -111,9 +112,7 @@ class Iterated:
 
 def message_of(delivery: Delivery) -> Message:
     """@return: What a program of pika expects."""
-    redelivered, exchange, routing_key = delivery._route
-    method = Basic.Deliver(delivery.consumer_tag, delivery.delivery_tag, redelivered, exchange, routing_key)
-    return method, delivery.properties, delivery.body
+    return deliver_of(delivery), delivery.properties, delivery.body
 
 
 class BlockingChannel(BlockingMethods):
@@ -275,10 +274,7 @@ class BlockingChannel(BlockingMethods):
         result = self._do(self._core.get, queue, no_ack, timeout=timeout)
         if not isinstance(result, Delivery):
             return result, None, None
-        redelivered, exchange, routing_key = result._route
-        count = result.message_count or 0
-        method = Basic.GetOk(result.delivery_tag, redelivered, exchange, routing_key, count)
-        return method, result.properties, result.body
+        return get_ok_of(result), result.properties, result.body
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """C{basic.ack}. @raise StaleDelivery: when there is nothing to acknowledge by that tag."""
@@ -321,10 +317,10 @@ class BlockingChannel(BlockingMethods):
         if not callable(function):
             raise TypeError(f"consumer must be callable, not {type(function).__name__}")
 
-        def take(message: Message) -> None:
+        def hand_over(message: Message) -> None:
             function(self, *message)
 
-        taker = Consumer(self, take, consumer_tag or "", no_ack)
+        taker = Consumer(self, hand_over, consumer_tag or "", no_ack)
         self._consume(taker, queue, exclusive, arguments, timeout)
         if block:
             self.start_consuming()
@@ -392,7 +388,7 @@ class BlockingChannel(BlockingMethods):
         self._do(self._core.consumers.cancel, consumer_tag, nowait, timeout=timeout)
         consumer = self._consumers.pop(consumer_tag, None)
         if isinstance(consumer, Consumer) and not consumer.no_ack:
-            self._give_back(self.connection.withdraw(consumer.take))
+            self._give_back(self.connection.withdraw(consumer.hand_over))
 
     def _give_back(self, messages: Iterable[Message]) -> int:
         """Have the broker put them back into their queue; return how many it were."""
@@ -503,7 +499,7 @@ class BlockingChannel(BlockingMethods):
 
     def returned(self, message: ReturnedMessage) -> None:
         """A message came back, without confirm mode."""
-        method = Basic.Return(message.reply_code, message.reply_text, message.exchange, message.routing_key)
+        method = return_of(message)
         for callback in self._on_return:
             self.connection.event(None, callback, self, method, message.properties, message.body)
 

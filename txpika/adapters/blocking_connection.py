@@ -16,9 +16,9 @@ from typing import Any, Self
 
 from txpika.adapters.attributes import Attributes
 from txpika.adapters.blocking_channel import BlockingChannel
+from txpika.adapters.blocking_events import MAX_EVENTS, Events, Later
 from txpika.adapters.checking import need_callback
 from txpika.adapters.dial import Dialling, tls_of
-from txpika.adapters.events import MAX_EVENTS, Events, Later
 from txpika.adapters.failures import failure
 from txpika.adapters.sockets import SocketTransport
 from txpika.adapters.waiting import Box, Running, Threaded, Waiter
@@ -27,6 +27,7 @@ from txpika.core.connection import Connection as Core
 from txpika.exceptions import AuthenticationError, CloseReason, NotConnected
 from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters, seconds
+from txpika.provider import ask_now
 from txpika.reconnection_strategies import NullReconnectionStrategy
 from txpika.spec import Connection as Methods
 from txpika.uri import parameters_of
@@ -139,7 +140,7 @@ class BlockingConnection(Attributes):
         @raise NotConnected: when it is open.
         """
         self._bury()
-        if hasattr(self, "_core") and not self.is_closed:
+        if not self._ended:
             raise NotConnected("the connection has not ended: close it first")
         if self.waiter.closed:
             self.waiter = self._make_waiter()
@@ -202,17 +203,11 @@ class BlockingConnection(Attributes):
 
     def _begin(self, ask: Callable[[], Any]) -> None:
         try:
-            credentials = ask()
-        except Exception as error:
-            failure = AuthenticationError(f"the function for credentials failed: {type(error).__name__}")
-            failure.__cause__ = error
-            self._core.abort(failure)
-            return
-        if ICredentials.providedBy(credentials):
-            self._core.begin(credentials)
+            credentials = ask_now(ask)
+        except AuthenticationError as error:
+            self._core.abort(error)
         else:
-            kind = type(credentials).__name__
-            self._core.abort(AuthenticationError(f"the function for credentials gave {kind}, not ICredentials"))
+            self._core.begin(credentials)
 
     def _not_connected(self, errors: list[tuple[str, OSError]]) -> None:
         self._ended = True

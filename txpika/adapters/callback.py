@@ -26,6 +26,7 @@ from txpika.exceptions import AuthenticationError, CloseReason, NotConnected
 from txpika.frames import Method
 from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters
+from txpika.provider import checked, refusal
 from txpika.reconnection_strategies import NullReconnectionStrategy
 from txpika.spec import Basic, Exchange, Queue
 from txpika.spec import Connection as Methods
@@ -145,7 +146,7 @@ class BaseConnection(Hooks, Attributes):
         try:
             credentials = self.parameters.credentials()
         except Exception as error:
-            self._no_credentials(error)
+            self._core.abort(refusal(error))
         else:
             self._credentials_given(credentials)
 
@@ -155,17 +156,10 @@ class BaseConnection(Hooks, Attributes):
 
         @param credentials: What it returned.
         """
-        if ICredentials.providedBy(credentials):
-            self._core.begin(credentials)
-        else:
-            kind = type(credentials).__name__
-            self._core.abort(AuthenticationError(f"the function for credentials gave {kind}, not ICredentials"))
-
-    def _no_credentials(self, error: BaseException) -> None:
-        """The function for credentials failed."""
-        failure = AuthenticationError(f"the function for credentials failed: {type(error).__name__}")
-        failure.__cause__ = error
-        self._core.abort(failure)
+        try:
+            self._core.begin(checked(credentials))
+        except AuthenticationError as error:
+            self._core.abort(error)
 
     def _transport_failed(self, errors: list[tuple[str, Any]]) -> None:
         """

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from txpika import frames
 from txpika.adapters.checking import Arguments, OnMessage, check_callback, refuse_ticket
+from txpika.adapters.methods import deliver_of, get_ok_of, return_of
 from txpika.exceptions import ChannelClosed, CloseReason, MessageTooLarge, NackError, ReturnedError
 from txpika.message import Delivery, ReturnedMessage
 from txpika.spec import Basic, BasicProperties, Exchange, Method, Queue
@@ -59,10 +60,8 @@ class Consumer:
 
     def deliver(self, delivery: Delivery) -> None:
         """One message."""
-        redelivered, exchange, routing_key = delivery._route
-        method = Basic.Deliver(delivery.consumer_tag, delivery.delivery_tag, redelivered, exchange, routing_key)
         try:
-            self._callback(self._channel, method, delivery.properties, delivery.body)
+            self._callback(self._channel, deliver_of(delivery), delivery.properties, delivery.body)
         except Exception:
             _log.exception("consumer %r raised on delivery %d", self.consumer_tag, delivery.delivery_tag)
 
@@ -473,9 +472,7 @@ class Channel:
 
     def _got(self, callback: OnMessage | None, result: Any) -> None:
         if isinstance(result, Delivery):
-            redelivered, exchange, routing_key = result._route
-            count = result.message_count or 0
-            method = Basic.GetOk(result.delivery_tag, redelivered, exchange, routing_key, count)
+            method = get_ok_of(result)
             call(callback, self, method, result.properties, result.body)
             self._callbacks.process(self.channel_number, method, self, self, method, result.properties, result.body)
         else:
@@ -526,12 +523,9 @@ class Channel:
 
     def returned(self, message: ReturnedMessage) -> None:
         """A message came back."""
-        method = Basic.Return(message.reply_code, message.reply_text, message.exchange, message.routing_key)
         number = self.channel_number
-        frame, header = (
-            frames.Method(number, method),
-            frames.Header(number, len(message.body), message.properties),
-        )
+        frame = frames.Method(number, return_of(message))
+        header = frames.Header(number, len(message.body), message.properties)
         heard = self._callbacks.process(number, ON_RETURN, self, frame, header, message.body)
         if not heard and self._confirmed is None:
             _log.warning("a mandatory message came back and nobody listens (add_on_return_callback): %r", message)

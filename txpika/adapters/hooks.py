@@ -21,14 +21,13 @@ from typing import Any
 
 from zope.interface import implementer
 
+from txpika.adapters.sockets import HIGH_WATER
 from txpika.core.connection import Connection as Core
 from txpika.exceptions import NotConnected
 from txpika.interfaces import ITransport
 from txpika.parameters import ConnectionParameters
 from txpika.simplebuffer import SimpleBuffer
 
-#: Bytes waiting at which whoever writes is asked to pause.
-HIGH_WATER = 256 * 1024
 #: How often to look whether they were sent, in seconds: the hooks do not tell.
 LOOK = 0.05
 

@@ -163,10 +163,13 @@ class SocketTransport:
     def _cannot_send(self, error: OSError) -> None:
         """The peer takes no more; it may have told why."""
         self._losing = self._broken = True
+        self._drop_unsent()
+        self._loop.add_callback(lambda: self._last_words(error))
+
+    def _drop_unsent(self) -> None:
         self._pieces.clear()
         self._sending = memoryview(b"")
         self.buffered = 0
-        self._loop.add_callback(lambda: self._last_words(error))
 
     def _last_words(self, error: OSError) -> None:
         for _ in range(MAX_READS):
@@ -221,9 +224,7 @@ class SocketTransport:
         if self._lost:
             return
         self._lost = True
-        self._pieces.clear()
-        self._sending = memoryview(b"")
-        self.buffered = 0
+        self._drop_unsent()
         self._loop.remove_handler(self._fd)
         if reason is None and hasattr(self._socket, "unwrap"):
             with contextlib.suppress(OSError, ValueError):

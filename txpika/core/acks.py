@@ -228,20 +228,10 @@ class Acks:
         self.pending = 0
 
 
-class NoAcks:
-    """
-    What a direct reply is settled with: nothing. Its tag may be that of another delivery, too.
-    """
+class SettlesNothing:
+    """What a direct reply is settled with: its tag may be that of another delivery, too."""
 
-    __slots__ = ("_acks",)
-
-    def __init__(self, acks: Acks) -> None:
-        self._acks = acks
-
-    @property
-    def face(self) -> Any:
-        """The channel as its user knows it."""
-        return self._acks.face
+    __slots__ = ()
 
     def ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """@raise StaleDelivery: always."""
@@ -254,3 +244,17 @@ class NoAcks:
     def reject(self, delivery_tag: int, requeue: bool = True) -> None:
         """@raise StaleDelivery: always."""
         self.ack(delivery_tag)
+
+
+class NoAcks(SettlesNothing):
+    """The same, of a channel."""
+
+    __slots__ = ("_acks",)
+
+    def __init__(self, acks: Acks) -> None:
+        self._acks = acks
+
+    @property
+    def face(self) -> Any:
+        """The channel as its user knows it."""
+        return self._acks.face

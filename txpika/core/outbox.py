@@ -179,11 +179,8 @@ class Outbox:
             return None
         held = self.latest_held()
         if held is None:
-            confirms = self.confirms
-            assert confirms is not None
-            held = confirms.unconfirmed[confirms.last] = HeldPublish(self, b"", None)
-            held.completion = completion
-            held.written = True
+            assert self.confirms is not None
+            held = self._written(self.confirms, self.confirms.last)
         held.limit(self._connection.clock, timeout, "Basic.Publish")
         return completion
 
@@ -249,10 +246,14 @@ class Outbox:
             if isinstance(completion, HeldPublish):
                 completion.block(timeout)
                 continue
-            held = unconfirmed[number] = HeldPublish(self, b"", None)
-            held.completion = completion
-            held.written = True
-            held.block(timeout)
+            self._written(self.confirms, number).block(timeout)
+
+    def _written(self, confirms: Confirms, number: int) -> HeldPublish:
+        """@return: From now on between a message that was written and who waits for its outcome."""
+        held = HeldPublish(self, b"", None)
+        held.written = True
+        held.completion, confirms.unconfirmed[number] = confirms.unconfirmed[number], held
+        return held
 
     def _why_held(self) -> str:
         reasons = sorted(self._gate.reasons | self.gate.reasons)

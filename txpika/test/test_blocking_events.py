@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txpika.adapters.events import Events, Later
+from txpika.adapters.blocking_events import Events, Later
 
 
 def first(_: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from txpika import ConnectionParameters, parse_uri
 from txpika.adapters import blocking_connection
-from txpika.adapters.events import MAX_EVENTS
+from txpika.adapters.blocking_events import MAX_EVENTS
 from txpika.exceptions import AMQPError, ChannelClosed, ConnectFailed, ConnectionClosed, WrongThread
 from txpika.test.test_blocking_connection import BlockingTestCase
 

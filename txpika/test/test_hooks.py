@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from txpika import BaseConnection, ConnectionParameters, parse_uri
-from txpika.adapters.hooks import HIGH_WATER, HookTransport
+from txpika.adapters.hooks import HookTransport
+from txpika.adapters.sockets import HIGH_WATER
 from txpika.exceptions import ConnectFailed, ConnectionClosed, ConnectionLost, NotConnected
 from txpika.interfaces import ITransport
 from txpika.spec import Basic, Exchange, Queue, Tx
