@@ -26,17 +26,15 @@ def refusal(error: Exception) -> AuthenticationError:
     return failed
 
 
-def checked(result: Any) -> Any:
+def objection(result: Any) -> AuthenticationError | None:
     """
     @param result: What the function gave.
-    @return: That, an L{ICredentials}.
-    @raise AuthenticationError: when it is something else, which is not shown.
+    @return: What to fail with when that is no L{ICredentials}, which is not shown. It is returned so that no traceback
+        leads through here, or through whoever has C{result} under a name.
     """
-    if not ICredentials.providedBy(result):
-        kind = type(result).__name__
-        del result  # tracebacks may show what is in a name
-        raise AuthenticationError(f"the function for credentials gave {kind}, not ICredentials")
-    return result
+    if ICredentials.providedBy(result):
+        return None
+    return AuthenticationError(f"the function for credentials gave {type(result).__name__}, not ICredentials")
 
 
 def ask_now(function: Callable[[], Any]) -> Any:
@@ -49,7 +47,11 @@ def ask_now(function: Callable[[], Any]) -> Any:
         result = function()
     except Exception as error:
         raise refusal(error) from error
-    return checked(result)
+    wrong = objection(result)
+    if wrong is not None:
+        del result  # tracebacks may show what is in a name
+        raise wrong
+    return result
 
 
 async def ask(function: Callable[[], Any]) -> Any:
@@ -64,4 +66,8 @@ async def ask(function: Callable[[], Any]) -> Any:
             result = await result
     except Exception as error:
         raise refusal(error) from error
-    return checked(result)
+    wrong = objection(result)
+    if wrong is not None:
+        del result  # tracebacks may show what is in a name
+        raise wrong
+    return result

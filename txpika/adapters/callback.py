@@ -22,11 +22,11 @@ from txpika.adapters.hooks import Hooks
 from txpika.callback import CallbackManager
 from txpika.core.connection import Connection as Core
 from txpika.core.states import CLOSED
-from txpika.exceptions import AuthenticationError, CloseReason, NotConnected
+from txpika.exceptions import CloseReason, NotConnected
 from txpika.frames import Method
 from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters
-from txpika.provider import checked, refusal
+from txpika.provider import objection, refusal
 from txpika.reconnection_strategies import NullReconnectionStrategy
 from txpika.spec import Basic, Exchange, Queue
 from txpika.spec import Connection as Methods
@@ -156,10 +156,11 @@ class BaseConnection(Hooks, Attributes):
 
         @param credentials: What it returned.
         """
-        try:
-            self._core.begin(checked(credentials))
-        except AuthenticationError as error:
-            self._core.abort(error)
+        wrong = objection(credentials)
+        if wrong is None:
+            self._core.begin(credentials)
+        else:
+            self._core.abort(wrong)
 
     def _transport_failed(self, errors: list[tuple[str, Any]]) -> None:
         """

@@ -35,8 +35,9 @@ from txpika import (
 from txpika.credentials import Secret
 from txpika.exceptions import AMQPError
 from txpika.interfaces import ICredentials
+from txpika.provider import ask_now
 from txpika.spec import Connection, Method
-from txpika.test.fakes import TwistedPeer, method
+from txpika.test.fakes import CallbackPeer, TwistedPeer, method
 from txpika.test.reactor import Reactor
 
 CANARY = "hunter2-canary"
@@ -323,6 +324,15 @@ class HandshakeTests(Base):
     def test_a_function_that_gives_something_else(self) -> None:
         for answer in (CANARY, ("me", CANARY)):
             error = self.ended(lambda answer=answer: answer)
+            self.assertIn(f"gave {type(answer).__name__}", str(error))
+            self.assertHidden(*shown_by(error))
+
+    def test_a_function_that_gives_something_else_to_other_adapters(self) -> None:
+        for answer in (CANARY, ("me", CANARY)):
+            self.assertIn("gave", str(self.fails_hidden(ask_now, lambda answer=answer: answer)))
+            peer = CallbackPeer(ConnectionParameters(credentials=lambda answer=answer: answer))
+            error = peer.connection.reason
+            assert error is not None
             self.assertIn(f"gave {type(answer).__name__}", str(error))
             self.assertHidden(*shown_by(error))
 
