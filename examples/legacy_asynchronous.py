@@ -1,13 +1,12 @@
 """
 The asynchronous program that pika's README had in 2011: it prints what comes into the queue C{test}.
 
-But for two marked lines it is as it was then. Interrupt it to end it.
+Only the line that imports it is another. Interrupt it to end it.
 """
 
-import os
 from typing import Any
 
-import txpika as pika  # in 2011: import pika
+import txpika as pika
 
 channel: Any = None
 
@@ -35,7 +34,7 @@ def on_closed(connection: Any) -> None:
     connection.ioloop.stop()
 
 
-parameters = pika.parse_uri(os.environ["TXPIKA_URI"])  # in 2011: pika.ConnectionParameters("localhost")
+parameters = pika.ConnectionParameters("localhost")
 connection = pika.SelectConnection(parameters, on_connected)
 connection.add_on_close_callback(on_closed)
 try:

@@ -1,14 +1,12 @@
 """
 The blocking program that pika's README had in 2011: it sends one message to the queue C{test_q}.
 
-But for two marked lines it is as it was then.
+Only the line that imports it is another.
 """
 
-import os
+import txpika as pika
 
-import txpika as pika  # in 2011: import pika
-
-parameters = pika.parse_uri(os.environ["TXPIKA_URI"])  # in 2011: pika.ConnectionParameters("localhost")
+parameters = pika.ConnectionParameters("localhost")
 conn = pika.BlockingConnection(parameters)
 ch = conn.channel()
 ch.exchange_declare(exchange="test_x", type="fanout", durable=False)
