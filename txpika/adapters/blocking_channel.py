@@ -18,6 +18,7 @@ from txpika.adapters.blocking_events import MAX_EVENTS
 from txpika.adapters.blocking_methods import BlockingMethods
 from txpika.adapters.checking import Arguments, OnMessage, need_callback, refuse_ticket
 from txpika.adapters.methods import deliver_of, get_ok_of, return_of
+from txpika.core.acks import check_tag
 from txpika.exceptions import CloseReason, MessageTooLarge, OutboundBufferFull
 from txpika.message import Delivery, ReturnedMessage
 from txpika.parameters import seconds
@@ -201,7 +202,8 @@ class BlockingChannel(BlockingMethods):
         @param messages: The arguments of L{basic_publish} for each: exchange, routing key and body, and if need be
             properties and C{mandatory}.
         @return: For each, in their order, C{None} when it was taken (without confirm mode: written), or the exception
-            that L{basic_publish} would have raised.
+            that L{basic_publish} would have raised; so one with wrong arguments does not take the outcomes of the others
+            with it.
         @raise Exception: what C{messages} raises, when what it gave before has been published and settled.
         """
         failure: Exception | None = None
@@ -218,16 +220,20 @@ class BlockingChannel(BlockingMethods):
 
         def publish() -> None:
             while batch:
-                exchange, routing_key, body, *more = batch[0]
-                raw = body.encode() if isinstance(body, str) else body
+                box: Box | None = None
+                outcome: Exception | None = None
                 try:
+                    exchange, routing_key, body, *more = batch[0]
+                    raw = body.encode() if isinstance(body, str) else body
                     box = self._core.publish(exchange, routing_key, raw, *more)
-                except OutboundBufferFull:
-                    if not under_way:
-                        raise
-                    return  # when some of those have left, there will be room
+                except OutboundBufferFull as error:
+                    if under_way:
+                        return  # when some of those have left, there will be room
+                    outcome = error
+                except (TypeError, ValueError) as error:
+                    outcome = error
                 batch.popleft()
-                outcomes.append(None)
+                outcomes.append(outcome)
                 if box is not None:
                     under_way.append((len(outcomes) - 1, box))
 
@@ -278,16 +284,19 @@ class BlockingChannel(BlockingMethods):
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """C{basic.ack}. @raise StaleDelivery: when there is nothing to acknowledge by that tag."""
+        check_tag(delivery_tag)
         self.connection.waiter.call(self._core.acks.ack, delivery_tag, multiple)
         self.connection.flush()
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """C{basic.nack} of RabbitMQ. @raise StaleDelivery: as L{basic_ack}."""
+        check_tag(delivery_tag)
         self.connection.waiter.call(self._core.acks.nack, delivery_tag, multiple, requeue)
         self.connection.flush()
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """C{basic.reject}. @raise StaleDelivery: as L{basic_ack}."""
+        check_tag(delivery_tag)
         self.connection.waiter.call(self._core.acks.reject, delivery_tag, requeue)
         self.connection.flush()
 

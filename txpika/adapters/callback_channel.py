@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from txpika import frames
 from txpika.adapters.checking import Arguments, OnMessage, check_callback, refuse_ticket
 from txpika.adapters.methods import deliver_of, get_ok_of, return_of
+from txpika.core.acks import check_tag
 from txpika.exceptions import ChannelClosed, CloseReason, MessageTooLarge, NackError, ReturnedError
 from txpika.message import Delivery, ReturnedMessage
 from txpika.spec import Basic, BasicProperties, Exchange, Method, Queue
@@ -481,14 +482,17 @@ class Channel:
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """C{basic.ack}. @raise StaleDelivery: when there is nothing to acknowledge by that tag."""
+        check_tag(delivery_tag)
         self._core.acks.ack(delivery_tag, multiple)
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """C{basic.nack} of RabbitMQ. @raise StaleDelivery: as L{basic_ack}."""
+        check_tag(delivery_tag)
         self._core.acks.nack(delivery_tag, multiple, requeue)
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """C{basic.reject}. @raise StaleDelivery: as L{basic_ack}."""
+        check_tag(delivery_tag)
         self._core.acks.reject(delivery_tag, requeue)
 
     def basic_recover(self, callback: OnReply = None, requeue: bool = True) -> None:

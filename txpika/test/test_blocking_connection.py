@@ -106,6 +106,8 @@ class BlockingTests(BlockingTestCase):
         self.assertEqual((method.NAME, properties.content_type, body), ("Basic.GetOk", "text/plain", b"a str"))
         self.channel.basic_ack(method.delivery_tag)
         self.assertRaises(StaleDelivery, self.channel.basic_ack, method.delivery_tag)
+        for settle in (self.channel.basic_ack, self.channel.basic_nack, self.channel.basic_reject):
+            self.assertRaises(TypeError, settle, method)
         method, properties, body = self.channel.basic_get(queue=self.queue)
         self.assertEqual((method.NAME, properties, body), ("Basic.GetEmpty", None, None))
 

@@ -12,7 +12,7 @@ from typing import Any
 from txpika import ConnectionParameters, parse_uri
 from txpika.adapters import blocking_connection
 from txpika.adapters.blocking_events import MAX_EVENTS
-from txpika.exceptions import AMQPError, ChannelClosed, ConnectFailed, ConnectionClosed, WrongThread
+from txpika.exceptions import AMQPError, ChannelClosed, ConnectFailed, ConnectionClosed, ReturnedError, WrongThread
 from txpika.test.test_blocking_connection import BlockingTestCase
 
 #: Seconds after which a program that should have gone on is taken to hang.
@@ -181,6 +181,25 @@ class TroublesTests(BlockingTestCase):
 
         self.assertRaises(KeyError, self.channel.publish_many, messages())
         self.assertEqual(self.depth(), 150)
+
+    def test_wrong_arguments_among_many_to_publish(self) -> None:
+        self.channel.confirm_delivery()
+        outcomes = self.channel.publish_many(
+            [
+                ("", self.queue, "x"),
+                ("", self.queue, 1),
+                ("", self.queue),
+                ("", "r" * 256, "x"),
+                ("", "no such queue", b"x", None, True),
+                ("", self.queue, b"x"),
+            ]
+        )
+        self.assertEqual(
+            [type(outcome) for outcome in outcomes],
+            [type(None), TypeError, ValueError, ValueError, ReturnedError, type(None)],
+        )
+        self.assertIn("body must be", str(outcomes[1]))
+        self.assertEqual(self.depth(), 2)
 
     def test_iterating_over_another_queue(self) -> None:
         self.publish("x")

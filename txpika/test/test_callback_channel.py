@@ -331,6 +331,13 @@ class ConsumeTests(ChannelTestCase):
         )
         self.assertRaises(StaleDelivery, self.channel.basic_ack, 1)
 
+    def test_settling_what_is_no_tag(self) -> None:
+        for settle in (self.channel.basic_ack, self.channel.basic_nack, self.channel.basic_reject):
+            for tag in ("1", None, True, 1.0):
+                error = self.assertRaises(TypeError, settle, tag)
+                self.assertIn("delivery_tag must be int", str(error))
+        self.assertEqual(self.sent(), [])
+
     def test_cancel(self) -> None:
         tag = self.consume()
         self.channel.basic_cancel(tag, False, self.hear)
