@@ -166,6 +166,23 @@ class Consumer:
                 else:
                     delivery.nack(requeue=True)
 
+    # Where the channel survives its connection
+
+    def interrupted(self) -> None:
+        """
+        The connection is lost, and deliveries will come on another. The broker takes back those that the program has
+        not yet got; with C{no_ack} it has no copy any more, and the program still gets them.
+        """
+        self._full = False
+        if not self.no_ack:
+            self._buffer.clear()
+            if self._handler is not None:
+                self._handler.take_waiting()
+
+    def resumed(self) -> None:
+        """There is another connection, on which deliveries are about to come."""
+        self._filled(len(self._buffer) if self._handler is None else self._handler.waiting)
+
     # What waits
 
     def _filled(self, waiting: int) -> None:

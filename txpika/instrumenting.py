@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from txpika.channel import Channel
 from txpika.consumer import Consumer
-from txpika.core.acks import SettlesNothing
+from txpika.core.acks import Acks, SettlesNothing
 from txpika.core.calls import HeldPublish
 from txpika.core.connection import Connection
 from txpika.core.consumers import REPLY_TO
@@ -240,16 +240,19 @@ class ObservedArrival(Arrival):
         return self.source.channel
 
     def ack(self, delivery_tag: int, multiple: bool = False) -> None:
-        """As L{Channel.basic_ack}."""
-        self.source.channel.basic_ack(delivery_tag, multiple)
+        """As L{Acks.ack}."""
+        self.source.acks.ack(delivery_tag, multiple)
+        self.source.settled("ack", delivery_tag, multiple, False)
 
     def nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
-        """As L{Channel.basic_nack}."""
-        self.source.channel.basic_nack(delivery_tag, multiple, requeue)
+        """As L{Acks.nack}."""
+        self.source.acks.nack(delivery_tag, multiple, requeue)
+        self.source.settled("nack", delivery_tag, multiple, requeue)
 
     def reject(self, delivery_tag: int, requeue: bool = True) -> None:
-        """As L{Channel.basic_reject}."""
-        self.source.channel.basic_reject(delivery_tag, requeue)
+        """As L{Acks.reject}."""
+        self.source.acks.reject(delivery_tag, requeue)
+        self.source.settled("reject", delivery_tag, False, requeue)
 
 
 class ObservedReply(SettlesNothing, ObservedArrival):
@@ -263,14 +266,16 @@ class ObservedSource(Source):
     A consumer, or a C{basic_get}, whose deliveries instruments hear of.
 
     @ivar channel: Its channel.
+    @ivar acks: What the channel had them acknowledged with when this was made.
     @ivar following: Where the deliveries of a consumer go from here.
     """
 
-    __slots__ = ("_observer", "channel", "following")
+    __slots__ = ("_observer", "acks", "channel", "following")
 
     def __init__(self, channel: ObservedChannel, observer: Observer, queue: str, no_ack: bool) -> None:
         super().__init__(observer.connection, channel.channel_number, queue, no_ack)
         self.channel = channel
+        self.acks = channel.acks
         self._observer = observer
         self.following: Callable[[Delivery], None] = _nobody
 
@@ -291,6 +296,11 @@ class ObservedSource(Source):
         if not self.no_ack:
             self.channel.unsettled[arrival.delivery_tag] = arrival
         self._observer.told.delivered(arrival)
+
+    def settled(self, how: Settlement, delivery_tag: int, multiple: bool, requeue: bool) -> None:
+        """A delivery was; not told where the channel is on another connection by now, for it had no effect."""
+        if self.acks is self.channel.acks:
+            self.channel.settled(how, delivery_tag, multiple, requeue)
 
 
 class ObservedConsumer(Consumer):
@@ -330,6 +340,11 @@ class ObservedChannel(Channel):
         self._observer = observer
         self._told = observer.told
         self.unsettled: dict[int, Arrival] = {}
+
+    @property
+    def acks(self) -> Acks:
+        """What its deliveries are acknowledged with, by their tags."""
+        return self._core.acks
 
     # Publishing
 
@@ -453,17 +468,17 @@ class ObservedChannel(Channel):
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """As L{Channel.basic_ack}."""
         super().basic_ack(delivery_tag, multiple)
-        self._settled("ack", delivery_tag, multiple, False)
+        self.settled("ack", delivery_tag, multiple, False)
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """As L{Channel.basic_nack}."""
         super().basic_nack(delivery_tag, multiple, requeue)
-        self._settled("nack", delivery_tag, multiple, requeue)
+        self.settled("nack", delivery_tag, multiple, requeue)
 
     def basic_reject(self, delivery_tag: int, requeue: bool = True) -> None:
         """As L{Channel.basic_reject}."""
         super().basic_reject(delivery_tag, requeue)
-        self._settled("reject", delivery_tag, False, requeue)
+        self.settled("reject", delivery_tag, False, requeue)
 
     def basic_recover(self, requeue: bool = True, *, timeout: float | None = None) -> Deferred[Basic.RecoverOk]:
         """As L{Channel.basic_recover}."""
@@ -472,7 +487,8 @@ class ObservedChannel(Channel):
             self.unsettled.clear()
         return recovering
 
-    def _settled(self, how: Settlement, delivery_tag: int, multiple: bool, requeue: bool) -> None:
+    def settled(self, how: Settlement, delivery_tag: int, multiple: bool, requeue: bool) -> None:
+        """Tell that deliveries were."""
         if not multiple:
             self._tell_settled(how, delivery_tag, requeue)
             return
