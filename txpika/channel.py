@@ -187,7 +187,7 @@ class Channel(Declarations):
             (rabbitmq.com/docs/consumer-prefetch). RabbitMQ 4.3 refuses it unless told otherwise.
         @return: Fires with C{Basic.QosOk}.
         """
-        return self._call(Basic.Qos(0, prefetch_count, global_qos), timeout)
+        return self.call(Basic.Qos(0, prefetch_count, global_qos), timeout)
 
     def basic_consume(
         self,

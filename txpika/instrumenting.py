@@ -239,6 +239,10 @@ class ObservedArrival(Arrival):
         """The channel it came on, as its user knows it."""
         return self.source.channel
 
+    def waits_for(self, delivery_tag: int) -> bool:
+        """As L{Acks.waits_for}."""
+        return self.source.acks.waits_for(delivery_tag)
+
     def ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """As L{Acks.ack}."""
         self.source.acks.ack(delivery_tag, multiple)
@@ -318,6 +322,12 @@ class ObservedConsumer(Consumer):
         self._source = source
         super().__init__(source.channel, consumer_tag, handler, no_ack, buffer_size, of_stream)
 
+    def observe(self, channel: ObservedChannel) -> None:
+        """Its channel is on another connection."""
+        before = self._source
+        self._source = ObservedSource(channel, channel.observer, before.queue, before.no_ack)
+        self._source.following = before.following
+
     @property
     def deliver(self) -> Callable[[Delivery], None]:
         """Where the channel puts its deliveries."""
@@ -333,13 +343,18 @@ class ObservedChannel(Channel):
     A channel whose messages instruments hear of.
 
     @ivar unsettled: Deliveries by their tag, until they are settled.
+    @ivar observer: Of its connection.
     """
 
     def __init__(self, channel: Core, connection: AMQPProtocol, observer: Observer) -> None:
         super().__init__(channel, connection)
-        self._observer = observer
-        self._told = observer.told
         self.unsettled: dict[int, Arrival] = {}
+        self.observe(observer)
+
+    def observe(self, observer: Observer) -> None:
+        """It is on a connection of which C{observer} tells."""
+        self.observer = observer
+        self._told = observer.told
 
     @property
     def acks(self) -> Acks:
@@ -359,7 +374,7 @@ class ObservedChannel(Channel):
         timeout: float | None = None,
     ) -> Deferred[None]:
         """As L{Channel.basic_publish}."""
-        observer = self._observer
+        observer = self.observer
         self._core.check_thread()
         content: Any = body
         if not (
@@ -406,7 +421,7 @@ class ObservedChannel(Channel):
         return failure
 
     def _outcome(self, publication: Publication, outcome: PublishOutcome, error: BaseException | None) -> None:
-        self._told.outcome(publication, outcome, self._observer.elapsed(publication.since), error)
+        self._told.outcome(publication, outcome, self.observer.elapsed(publication.since), error)
 
     # Consuming
 
@@ -415,7 +430,7 @@ class ObservedChannel(Channel):
     ) -> Consumer:
         if handler is not None:
             handler.function = partial(self._handle, handler.function)
-        source = ObservedSource(self, self._observer, queue, no_ack)
+        source = ObservedSource(self, self.observer, queue, no_ack)
         return ObservedConsumer(source, consumer_tag, handler, no_ack, buffer_size, of_stream)
 
     def _handle(self, function: OnDelivery, delivery: Delivery) -> object:
@@ -425,7 +440,7 @@ class ObservedChannel(Channel):
     def _handle_in_context(self, function: OnDelivery, delivery: Delivery) -> Deferred[None] | None:
         arrival: Any = delivery._channel
         self._told.handling(arrival)
-        since = self._observer.seconds()
+        since = self.observer.seconds()
         try:
             result = function(delivery)
         except BaseException as error:
@@ -449,16 +464,16 @@ class ObservedChannel(Channel):
         return finished
 
     def _handled(self, arrival: Arrival, since: float, error: BaseException | None) -> None:
-        self._told.handled(arrival, self._observer.elapsed(since), error)
+        self._told.handled(arrival, self.observer.elapsed(since), error)
 
     def basic_get(self, queue: str, no_ack: bool = False, *, timeout: float | None = None) -> Deferred[Delivery | None]:
         """As L{Channel.basic_get}."""
-        since = self._observer.seconds()
+        since = self.observer.seconds()
 
         def got(delivery: Delivery | None) -> Delivery | None:
             if delivery is not None:
-                source = ObservedSource(self, self._observer, queue, no_ack)
-                source.arrived(delivery, self._observer.elapsed(since))
+                source = ObservedSource(self, self.observer, queue, no_ack)
+                source.arrived(delivery, self.observer.elapsed(since))
             return delivery
 
         return super().basic_get(queue, no_ack, timeout=timeout).addCallback(got)
@@ -504,7 +519,7 @@ class ObservedChannel(Channel):
     def _tell_settled(self, how: Settlement, delivery_tag: int, requeue: bool) -> None:
         arrival = self.unsettled.pop(delivery_tag, None)
         if arrival is not None:
-            self._told.settled(arrival, how, requeue, self._observer.elapsed(arrival.since))
+            self._told.settled(arrival, how, requeue, self.observer.elapsed(arrival.since))
 
     # The end
 

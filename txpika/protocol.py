@@ -81,6 +81,11 @@ class AMQPProtocol(Protocol):
         return self._core.is_open
 
     @property
+    def heartbeat(self) -> int:
+        """The heartbeat time-out that was agreed on, in seconds; 0 for none, and before the handshake is over."""
+        return self._core.tuned.heartbeat
+
+    @property
     def server_properties(self) -> Mapping[str, Any]:
         """What the broker says of itself: product, version, capabilities and more; empty before it did."""
         return self._core.server_properties

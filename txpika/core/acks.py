@@ -100,6 +100,10 @@ class Acks:
         else:
             self.delivered = delivery_tag
 
+    def waits_for(self, delivery_tag: int) -> bool:
+        """@return: Whether a delivery is to be settled."""
+        return delivery_tag in self.unacked
+
     def ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """
         C{basic.ack}. Acks made while one read is processed leave together; those in delivery order as one.
@@ -257,6 +261,10 @@ class SettlesNothing:
     """What a direct reply is settled with: its tag may be that of another delivery, too."""
 
     __slots__ = ()
+
+    def waits_for(self, delivery_tag: int) -> bool:
+        """@return: C{False}."""
+        return False
 
     def ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """@raise StaleDelivery: always."""
