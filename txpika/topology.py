@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_topology -*-
+# -*- test-case-name: txpika.test.test_topology,txpika.test.test_topology_channel,txpika.test.test_topology_model -*-
 """
 What a program has set up at the broker, so that it can be set up again on a new connection.
 
@@ -87,11 +87,17 @@ class _Bindings:
         return list(self._at.get(end, ()))
 
     def add(self, binding: Binding, number: int | None = None) -> None:
-        """@param number: Its place, when it had one before."""
+        """
+        Of two that are the same the first keeps its place.
+
+        @param number: Its place, when it had one before.
+        """
         identity = _identity(binding)
-        if identity in self._all:
+        if number is None:
+            number = next(self._numbers)
+        if identity in self._all and self._all[identity][0] < number:
             return
-        self._all[identity] = next(self._numbers) if number is None else number, binding
+        self._all[identity] = number, binding
         for end in self._ends(identity):
             self._at.setdefault(end, {})[identity] = None
 
