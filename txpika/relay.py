@@ -13,8 +13,9 @@ from copy import copy
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from txpika.exceptions import AMQPError, DecodeError, NackError, ReturnedError, StaleDelivery
 from txpika.message import Delivery
@@ -93,7 +94,7 @@ class Relay(Service):
         self.retried = 0
         self.rejected = 0
         self._channel: SurvivingChannel | None = None
-        self._opening = DeferredLock()
+        self._waiting: list[Deferred[SurvivingChannel]] = []  # for a channel to the target
         self._sleeps: set[Deferred[None]] = set()
         self._stopped: Deferred[None] | None = None
 
@@ -137,15 +138,15 @@ class Relay(Service):
 
     async def _consume(self) -> None:
         wait = FIRST_WAIT
+        channel: SurvivingChannel | None = None
         while self.running:
             try:
-                channel = await self.source.channel()
-                await channel.basic_qos(self._window)
+                if channel is None or channel not in self.source.channels:
+                    channel = await self.source.channel()
+                    await channel.basic_qos(self._window)
                 consumer = await channel.basic_consume(self._queue, self._move)
                 wait = FIRST_WAIT
                 reason: Exception | None = await consumer.closed
-                if channel.is_open:
-                    await channel.close()
             except AMQPError as error:
                 reason = error
             if not self.running:
@@ -197,9 +198,11 @@ class Relay(Service):
         """
         key = delivery.routing_key if self._routing_key is None else self._routing_key
         wait = FIRST_WAIT
-        while not delivery.settled:
+        while not _taken_back(delivery):
             try:
                 channel = await self._ready()
+                if _taken_back(delivery):
+                    return
                 await channel.basic_publish(self._exchange, key, delivery.body, properties, mandatory=True)
             except (TypeError, ValueError) as error:
                 raise Unfit(f"it cannot be published again: {error}") from error
@@ -223,16 +226,26 @@ class Relay(Service):
         @raise AMQPError: when the target is stopped, or refuses.
         """
         await self.target.when_open()
-        if self._channel is None or not self._channel.is_open:
-            await self._opening.run(lambda: Deferred.fromCoroutine(self._open()))
-        assert self._channel is not None
-        return self._channel
+        if self._channel is not None and self._channel.is_open:
+            return self._channel
+        ready: Deferred[SurvivingChannel] = Deferred(self._waiting.remove)
+        self._waiting.append(ready)
+        if len(self._waiting) == 1:
+            Deferred.fromCoroutine(self._open()).addBoth(self._opened)
+        return await ready
 
-    async def _open(self) -> None:
-        if self._channel is None or self._channel not in self.target.channels:
-            channel = await self.target.channel()
-            await channel.confirm_select()
-            self._channel = channel
+    async def _open(self) -> SurvivingChannel:
+        channel = await self.target.channel()
+        await channel.confirm_select()
+        return channel
+
+    def _opened(self, result: Any) -> None:
+        """Tell all who wait, in the order in which they came: so messages keep theirs."""
+        if not isinstance(result, Failure):
+            self._channel = result
+        waiting, self._waiting = self._waiting, []
+        for ready in waiting:
+            ready.callback(result)
 
     def _sleep(self, seconds: float) -> Deferred[None]:
         timer = self.target.clock.callLater(seconds, lambda: slept.callback(None))
@@ -247,6 +260,11 @@ class Relay(Service):
 
     def __repr__(self) -> str:
         return f"<Relay {self.relay_name!r} {self.moved} moved, {self.retried} retried, {self.rejected} rejected>"
+
+
+def _taken_back(delivery: Delivery) -> bool:
+    """Whether the source has, with the connection that it came on: it will come again."""
+    return delivery.settled
 
 
 def _place(service: AMQPService) -> str:

@@ -51,6 +51,7 @@ class Line:
     @ivar transport: The client's.
     @ivar methods: What the client sent, with the channels, but for the handshake.
     @ivar bodies: Of the messages that it published.
+    @ivar properties: Of the same, as they came.
     """
 
     def __init__(self, broker: ObligingBroker, outer: Any) -> None:
@@ -59,6 +60,7 @@ class Line:
         self.transport = Transport()
         self.methods: list[tuple[int, Method]] = []
         self.bodies: list[bytes] = []
+        self.properties: list[bytes] = []
         self.lost = False
         self._read = 8
         self._published: dict[int, int] = {}
@@ -70,13 +72,13 @@ class Line:
         """A method to the client."""
         self.outer.dataReceived(method(number, said))
 
-    def deliver(self, body: bytes, tag: str = "", redelivered: bool = False) -> None:
+    def deliver(self, body: bytes, tag: str = "", redelivered: bool = False, properties: bytes = b"\0\0") -> None:
         """A message to a consumer, by default to the one that was made last."""
         for number, asked in reversed(self.methods):
             if isinstance(asked, Basic.Consume) and tag in ("", asked.consumer_tag):
                 self._tags[number] = delivery_tag = self._tags.get(number, 0) + 1
                 deliver = Basic.Deliver(asked.consumer_tag, delivery_tag, redelivered, "", asked.queue)
-                self.outer.dataReceived(content(number, deliver, body))
+                self.outer.dataReceived(content(number, deliver, body, properties))
                 return
         raise AssertionError("nobody consumes")
 
@@ -106,6 +108,8 @@ class Line:
             self._read = end + 1
             if kind == 1:
                 self._method(number, decode_method(data[start:end])[0])
+            elif kind == 2:
+                self.properties.append(data[start + 12 : end])
             elif kind == 3:
                 self.bodies.append(data[start:end])
             if self._lost():
