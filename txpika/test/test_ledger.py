@@ -19,7 +19,7 @@ from txpika.exceptions import (
 from txpika.message import Delivery
 from txpika.spec import Basic, BasicProperties
 from txpika.test.ledger import Ledger, LedgerError, Report, name_of
-from txpika.test.test_live_proxy import Proxied
+from txpika.test.proxied import Proxied
 
 
 class Channel:

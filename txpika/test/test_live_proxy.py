@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from twisted.internet import reactor
@@ -21,63 +20,9 @@ from txpika.exceptions import (
     OutcomeUnknown,
 )
 from txpika.spec import Basic, Channel, Confirm, Connection, Queue
-from txpika.test.live import Live, failure_of
+from txpika.test.live import failure_of
+from txpika.test.proxied import Proxied
 from txpika.test.proxy import ChaosProxy, Where
-
-
-class Proxied(Live):
-    """Beside the direct connection, one through the proxy; and a queue that both can use."""
-
-    async def connect(self) -> None:
-        await super().connect()
-        await self.channel.queue_delete(self.queue)
-        await self.channel.queue_declare(self.queue)
-        self.addCleanup(self.clean)
-        self.proxy = ChaosProxy(reactor, self.uri)
-        await self.proxy.start()
-        self.addCleanup(self.proxy.stop)
-
-    def clean(self) -> Deferred[object]:
-        return Deferred.fromCoroutine(self.forget_queue())
-
-    async def forget_queue(self) -> None:
-        channel = await self.connection.channel()
-        await channel.queue_delete(self.queue)
-
-    async def through(self, query: str = "") -> txpika.AMQPProtocol:
-        """A connection through the proxy."""
-        connection = await txpika.connect(self.proxy.uri + query)
-        self.addCleanup(connection.close)
-        return connection
-
-    async def confirming(self) -> txpika.Channel:
-        """A channel of one, in confirm mode."""
-        channel = await (await self.through()).channel()
-        await channel.confirm_select()
-        return channel
-
-    async def gone(self) -> None:
-        """All connections of the proxy are."""
-        for pair in list(self.proxy.connections):
-            await pair.when_gone()
-
-    async def round_trip(self, size: int = 1000) -> float:
-        """
-        Publish a message and get it.
-
-        @return: Seconds it took.
-        """
-        began = reactor.seconds()
-        channel = await self.confirming()
-        body = (uuid.uuid4().bytes * (size // 16 + 1))[:size]
-        await channel.basic_publish("", self.queue, body)
-        got = await channel.basic_get(self.queue, no_ack=True)
-        assert got is not None
-        self.assertTrue(got.body == body)
-        await channel.connection.close()
-        await self.gone()
-        seconds: float = reactor.seconds() - began
-        return seconds
 
 
 class FaultTests(Proxied):

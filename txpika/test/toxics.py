@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_proxy -*-
+# -*- test-case-name: txpika.test.test_toxics -*-
 """
 One direction of a connection between a client and a broker, and what may befall the bytes on it.
 
