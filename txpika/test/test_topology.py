@@ -189,6 +189,11 @@ class BindingTests(Recorded):
         self.record(Exchange.Unbind(destination="q", source="x", routing_key="k"))
         self.assertEqual(self.names(), ["x>q", "y>q", "x>r", "x>q"])
 
+    def test_bound_again(self) -> None:
+        """Once, in its first place."""
+        self.record(*(Queue.Bind(queue=name, exchange="x") for name in "qrq"))
+        self.assertEqual(self.names(), ["x>q", "x>r"])
+
     def test_unbound_what_was_never_bound(self) -> None:
         self.record(Exchange.Declare(exchange="x", auto_delete=True), Queue.Unbind(queue="q", exchange="x"))
         self.assertEqual(self.names(), ["x"])
@@ -196,7 +201,9 @@ class BindingTests(Recorded):
     def test_a_queue_whose_name_nobody_knows(self) -> None:
         """Declared without waiting for its name, and called C{""} ever since."""
         self.topology.record(Queue.Declare(nowait=True))
-        self.record(Queue.Bind(exchange="x"), Queue.Delete())
+        self.record(Queue.Bind(exchange="x"))
+        self.assertEqual(self.topology.plan(), [])
+        self.record(Queue.Unbind(exchange="x"), Queue.Delete())
         self.assertEqual(self.topology.plan(), [])
 
 
@@ -341,6 +348,18 @@ class ConsumerTests(Recorded):
         self.topology.consumer_added("q")
         self.topology.consumer_gone("q")
         self.assertEqual(self.names(), ["q"])
+        self.topology.consumer_gone("q")
+        self.assertEqual(self.names(), [])
+
+    def test_the_end_of_a_consumer_is_known_before_another_begins(self) -> None:
+        self.auto_delete()
+        for _ in range(2):
+            self.topology.consumer_added("q")
+        self.record(Queue.Delete(queue="q"), Queue.Declare(queue="q", auto_delete=True))
+        for _ in range(2):
+            self.topology.consumer_gone("q")
+        self.assertEqual(self.names(), ["q"], "as long as it waits for its first")
+        self.topology.consumer_added("q")
         self.topology.consumer_gone("q")
         self.assertEqual(self.names(), [])
 
