@@ -341,21 +341,24 @@ class ConsumerTests(Recorded):
         self.assertEqual(self.names(), [])
 
     def test_the_end_of_a_consumer_is_known_after_its_queue_was_declared_again(self) -> None:
-        """Delete and declare on one channel, while the broker's word to the consumer of another is on its way."""
+        """Delete and declare on one channel, twice, while the broker's word to consumers of another is on its way."""
         self.auto_delete()
+        for _ in range(2):
+            self.topology.consumer_added("q")
+            self.record(Queue.Delete(queue="q"), Queue.Declare(queue="q", auto_delete=True))
         self.topology.consumer_added("q")
-        self.record(Queue.Delete(queue="q"), Queue.Declare(queue="q", auto_delete=True))
-        self.topology.consumer_added("q")
-        self.topology.consumer_gone("q")
-        self.assertEqual(self.names(), ["q"])
+        for _ in range(2):
+            self.topology.consumer_gone("q")
+            self.assertEqual(self.names(), ["q"])
         self.topology.consumer_gone("q")
         self.assertEqual(self.names(), [])
 
     def test_the_end_of_a_consumer_is_known_before_another_begins(self) -> None:
+        """Of a queue that was deleted twice, each time with its consumer."""
         self.auto_delete()
         for _ in range(2):
             self.topology.consumer_added("q")
-        self.record(Queue.Delete(queue="q"), Queue.Declare(queue="q", auto_delete=True))
+            self.record(Queue.Delete(queue="q"), Queue.Declare(queue="q", auto_delete=True))
         for _ in range(2):
             self.topology.consumer_gone("q")
         self.assertEqual(self.names(), ["q"], "as long as it waits for its first")
@@ -417,7 +420,10 @@ class RenamingTests(Recorded):
     def test_its_consumers_follow(self) -> None:
         self.server_named("amq.gen-8", auto_delete=True)
         self.topology.consumer_added("amq.gen-8")
+        self.topology.consumer_added("amq.gen-9")  # a new one, who is quick
         self.topology.renamed("amq.gen-8", "amq.gen-9")
+        self.topology.consumer_gone("amq.gen-9")
+        self.assertIn("amq.gen-9", self.topology.queues)
         self.topology.consumer_gone("amq.gen-9")
         self.assertNotIn("amq.gen-9", self.topology.queues)
 
