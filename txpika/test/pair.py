@@ -112,8 +112,7 @@ class Side(Protocol):
     # Out
 
     def write(self, data: bytes) -> None:
-        if not self.lost and not self._finished:
-            self.transport.write(data)
+        self.transport.write(data)
 
     def finish(self) -> None:
         """FIN, after what was written."""
@@ -155,7 +154,6 @@ class Side(Protocol):
         """RST, after what was written."""
         self._reading = False
         if self.transport is not None and not self.lost:
-            self.transport.pauseProducing()
             self.transport.unregisterProducer()
             self._farewell = _Farewell(self.transport, self._pair.clock)
             self._farewell.begin()
@@ -316,7 +314,6 @@ class Pair:
     def _check_over(self) -> None:
         if self.client.lost and self.broker.lost and not self._over:
             self._over = True
-            self._stop()
             self._gone(self)
             for trigger in (*self.upstream.matched, *self.downstream.matched):
                 trigger.done.callback(self.number)

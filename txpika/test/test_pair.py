@@ -12,6 +12,10 @@ from txpika.test.proxied import HEADER, HEARTBEAT, Bench, Socket
 class EndTests(SynchronousTestCase):
     """How a connection ends."""
 
+    def test_small_writes_do_not_wait(self) -> None:
+        bench = Bench()
+        self.assertFalse(bench.client.delays or bench.broker.delays)
+
     def test_both_sides_finish(self) -> None:
         for first, second in (("client", "broker"), ("broker", "client")):
             bench = Bench()
@@ -92,6 +96,20 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(bench.proxy.connections, [bench.pair])
         self.assertEqual(bench.clock.getDelayedCalls(), [])
 
+    def test_half_close_of_a_full_side(self) -> None:
+        bench = Bench()
+        bench.broker.producer.pauseProducing()
+        bench.proxy.half_close("upstream")
+        self.assertTrue(bench.client.reading)
+
+    def test_heal_after_reset(self) -> None:
+        bench = Bench()
+        bench.proxy.latency(1)
+        bench.upstream(HEADER)
+        bench.proxy.reset()
+        bench.proxy.heal()
+        self.assertEqual(bench.broker.writes, [])
+
     def test_half_close(self) -> None:
         bench = Bench()
         bench.upstream(HEADER)
@@ -122,5 +140,6 @@ class EndTests(SynchronousTestCase):
             joined.client.makeConnection(client)
             if how == "reset":
                 bench.proxy.reset()
+                self.assertEqual(bench.cancelled, [joined.broker])
             bench.lose(joined.client)
             self.assertEqual((bench.cancelled, bench.proxy.connections), ([joined.broker], [bench.pair]))

@@ -107,6 +107,13 @@ class TriggerTests(SynchronousTestCase):
         bench.upstream(HEADER + PUBLISHES[0])
         self.assertEqual((fired, bench.broker.data, bench.broker.events), (["drop", "cut"], HEADER, []))
 
+    def test_a_trigger_where_the_limit_is(self) -> None:
+        bench = Bench()
+        bench.proxy.limit_data(len(HEADER), "upstream")
+        bench.proxy.cut_before(Basic.Publish)
+        bench.upstream(HEADER + PUBLISHES[0])
+        self.assertEqual((bench.client.events, bench.broker.events), (["abort"], ["flush"]))
+
     def test_a_trigger_works_once_and_may_be_cancelled(self) -> None:
         bench = Bench()
         waiting = bench.proxy.cut_before(Basic.Publish)
@@ -115,6 +122,12 @@ class TriggerTests(SynchronousTestCase):
         bench.proxy.drop_after(Basic.Ack, direction="downstream")
         bench.upstream(HEADER + PUBLISHES[0])
         self.assertEqual(bench.broker.data, HEADER + PUBLISHES[0])
+        bench.proxy.cut_after(Basic.Publish)
+        bench.upstream(PUBLISHES[0])
+        other, _, upstream = bench.join()
+        other.client.dataReceived(HEADER + PUBLISHES[0])
+        self.assertEqual(upstream.data, HEADER + PUBLISHES[0])
+        self.assertEqual(bench.proxy._rules["upstream"].triggers, [])
 
     def test_the_direction_of_a_trigger(self) -> None:
         proxy = Bench().proxy
@@ -129,14 +142,16 @@ class TriggerTests(SynchronousTestCase):
         self.assertEqual((bench.broker.events, bench.client.events), (["abort"], ["flush"]))
 
     def test_latency_delays_a_cut(self) -> None:
-        bench = Bench()
+        bench = Bench(record=True)
         bench.proxy.latency(2, "upstream")
         bench.proxy.cut_after(Basic.Publish)
         bench.upstream(HEADER + PUBLISHES[0])
         self.assertEqual((bench.client.events, bench.broker.writes), ([], []))
+        bench.upstream(HEARTBEAT)
         bench.clock.advance(2)
         self.assertEqual(bench.broker.data, HEADER + method(1, Basic.Publish(0, "", "q0")))
         self.assertEqual((bench.client.events, bench.broker.events), (["abort"], ["flush"]))
+        self.assertEqual(bench.proxy.seen("upstream"), [(1, 1, Basic.Publish(0, "", "q0"))])
 
 
 class RecordTests(SynchronousTestCase):
@@ -158,6 +173,11 @@ class RecordTests(SynchronousTestCase):
             bench.proxy.seen("downstream"),
             [(1, 1, Basic.Ack(1, False)), (1, 0, "heartbeat"), (1, 5, "method"), (1, 5, "method")],
         )
+
+    def test_a_method_without_its_numbers(self) -> None:
+        bench = Bench(record=True)
+        bench.downstream(frame(1, 5, b""))
+        self.assertEqual(bench.proxy.seen("downstream"), [(1, 5, "method")])
 
     def test_nothing_is_kept_unless_asked_for(self) -> None:
         bench = Bench()
