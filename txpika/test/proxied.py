@@ -77,21 +77,9 @@ class Socket:
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         assert self.producer is None
         self.producer, self.streaming = producer, streaming
-        if not streaming:
-            producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
         self.producer = None
-
-    def startWriting(self) -> None:
-        self.events.append("flush")
-
-    def getHandle(self) -> None:
-        return None
-
-    def written(self) -> None:
-        """All of it has left."""
-        self.producer.resumeProducing()
 
 
 class Bench:

@@ -172,7 +172,7 @@ class FaultTests(SynchronousTestCase):
                 bench.proxy.limit_data(limit, "upstream")
                 bench.upstream(session, step)
                 self.assertEqual(bench.broker.data, session[:limit])
-                self.assertEqual((bench.client.events, bench.broker.events), (["abort"], ["flush"]))
+                self.assertEqual((bench.client.events, bench.broker.events), (["abort"], ["fin"]))
 
     def test_limit_data_counts_from_now_on_and_for_new_pairs(self) -> None:
         bench = Bench()

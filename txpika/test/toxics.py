@@ -40,7 +40,7 @@ _FRAME = struct.Struct(">BHI")
 _INDEX = struct.Struct(">I")
 _NAMES: dict[int, Plain] = {FRAME_HEADER: "header", FRAME_BODY: "body", FRAME_HEARTBEAT: "heartbeat"}
 
-#: In the place of bytes: nothing more comes (FIN), and: the connection ends here (RST).
+#: In the place of bytes: nothing more comes, and: the connection ends here.
 _FIN: Literal["fin"] = "fin"
 _CUT: Literal["cut"] = "cut"
 
@@ -125,7 +125,7 @@ class Out(Protocol):
         """There are no more."""
 
     def cut(self) -> None:
-        """The connection ends here, with what was written before."""
+        """The connection ends here: what was written arrives, and nothing goes back."""
 
     def hold(self) -> None:
         """Too much waits: read no more of the source."""
