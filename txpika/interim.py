@@ -192,11 +192,12 @@ class Interim:
             error = CallTimeout("Basic.Publish: no connection in time", "not sent")
         waiting.done.errback(error)
 
-    def hand_over(self, publish: Callable[..., Any], publish_within: Callable[..., Any]) -> None:
+    def hand_over(self, publish: Callable[..., Any], publish_within: Callable[..., Any]) -> Callable[[], None]:
         """
-        There is a connection: let all that waits go, in its order, before anybody hears of it who may publish more.
+        There is a connection: let all that waits go, in its order.
 
         @param publish: Of the outbox, and so C{publish_within}.
+        @return: To be called when that is done on all channels: it tells those who waited, who may publish more.
         """
         all_waiting, self._waiting = self._waiting, deque()
         now = self._allowance.clock.seconds()
@@ -210,14 +211,18 @@ class Interim:
                     ends.append((waiting, publish(*waiting.arguments)))
             except AMQPError as error:
                 ends.append((waiting, error))
-        for waiting, end in ends:
-            if isinstance(end, Deferred):
-                waiting.through = end
-                end.chainDeferred(waiting.done)
-            elif end is None:
-                waiting.done.callback(None)
-            else:
-                waiting.done.errback(end)
+
+        def tell() -> None:
+            for waiting, end in ends:
+                if isinstance(end, Deferred):
+                    waiting.through = end
+                    end.chainDeferred(waiting.done)
+                elif end is None:
+                    waiting.done.callback(None)
+                else:
+                    waiting.done.errback(end)
+
+        return tell
 
     def end(self, reason: CloseReason) -> None:
         """The channel is closed for good: everything that waits hears so."""

@@ -372,9 +372,11 @@ class AMQPService(Service):
         self._opened_at = self.clock.seconds()
         self.reconnects = self._connections
         self._connections += 1
+        begins = [channel.resume() for channel in self.channels]
         self._set_state("open", None)
-        for channel in self.channels:
-            channel.resume()
+        for begin in begins:
+            if begin is not None:
+                begin()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.callback(connection)
@@ -388,13 +390,15 @@ class AMQPService(Service):
         was_open, self.connection = self.connection is connection, None
         if self._stopping:
             return
-        for channel in self.channels:
-            channel.suspend(reason)
+        tells = [channel.suspend(reason) for channel in self.channels]
         if was_open:
             assert self._opened_at is not None
             self._backoff.lost(self.clock.seconds() - self._opened_at)
             self._log.warn("The connection is lost: {reason}", reason=reason)
             self._waits(reason)
+        for tell in tells:
+            if tell is not None:
+                tell()
 
     def _waits(self, error: Exception) -> None:
         self.last_error = error

@@ -23,7 +23,7 @@ from txpika.instrumenting import ObservedChannel, ObservedConsumer
 from txpika.interim import Allowance, Interim
 from txpika.message import Delivery
 from txpika.spec import Basic, Confirm, Method, Tx
-from txpika.topology import ChannelRecord, Topology
+from txpika.topology import ChannelRecord, Topology, snapshot
 
 if TYPE_CHECKING:
     from txpika.core.channel import Channel as Core
@@ -132,7 +132,7 @@ class SurvivingChannel(Channel):
 
     def call(self, method: Method, timeout: float | None = None) -> Deferred[Any]:
         """As of L{Channel}; when the broker has done it, it is recorded."""
-        method = self.record.resolve(method)
+        method = snapshot(self.record.resolve(method))
 
         def done(reply: Method | None, _cancelled: bool) -> Method | None:
             if reply is not None:  # also when nobody waits for it any more
@@ -254,14 +254,18 @@ class SurvivingChannel(Channel):
 
     # The connection is lost, and there is another
 
-    def suspend(self, reason: CloseReason) -> None:
-        """The connection is lost, and nothing on it has heard so yet."""
+    def suspend(self, reason: CloseReason) -> Callable[[], None] | None:
+        """
+        The connection is lost, and nothing on it has heard so yet.
+
+        @return: To be called when all channels know: it tells the program.
+        """
         if self._interim is not None:
             self._next = None
-            return
+            return None
         core = self._core
         if core.reason is not None:
-            return  # it was closing: that is its end
+            return None  # it was closing: that is its end
         if self._lapsed is not None:
             self._in_vain += self._lapsed.in_vain
         self._lapsed = core.acks
@@ -269,10 +273,9 @@ class SurvivingChannel(Channel):
         self.record.mode = "confirm" if core.mode == "confirm" else ""
         self._interim = Interim(core.number, core.mode, reason, self._home.allowance)
         self._core = cast("Core", self._interim)
-        if self._rpc is not None:
-            self._rpc.interrupted(reason)
         for consumer in self.consumers:
             consumer.interrupted()
+        return lambda: None if self._rpc is None else self._rpc.interrupted(reason)
 
     async def restore(self, connection: AMQPProtocol, left_out: LeftOut, timeout: float) -> None:
         """
@@ -324,26 +327,36 @@ class SurvivingChannel(Channel):
         subscriptions.append(subscription)
         await core.consumers.consume(subscription, method.queue, method.exclusive, method.arguments, timeout=timeout)
 
-    def resume(self) -> None:
-        """Go on, on the connection for which L{restore} was called, unless that is lost again."""
+    def resume(self) -> Callable[[], None] | None:
+        """
+        Go on, on the connection for which L{restore} was called, unless that is lost again.
+
+        @return: To be called when all channels do: it tells the program, and lets it have what was delivered meanwhile.
+        """
         interim = self._interim
         if self._next is None or interim is None:
-            return
+            return None
         core, connection, subscriptions = self._next
         self._next = None
         self._move(core, connection)
-        interim.hand_over(core.publish, core.outbox.publish_within)
+        tell = interim.hand_over(core.publish, core.outbox.publish_within)
         if self._rpc is not None:
             self._rpc.resumed()
         for subscription in subscriptions:
-            consumer = subscription.consumer
-            if self._core is not core:
-                return
-            if self._consumers.get(consumer.consumer_tag) is consumer:
-                self._set_up(consumer)
-                subscription.begin()
-            elif core.reason is None:
-                subscription.give_up()
+            if self._consumers.get(subscription.consumer_tag) is subscription.consumer:
+                self._set_up(subscription.consumer)
+
+        def begin() -> None:
+            tell()
+            for subscription in subscriptions:
+                if self._core is not core or core.reason is not None:
+                    return
+                if self._consumers.get(subscription.consumer_tag) is subscription.consumer:
+                    subscription.begin()
+                else:
+                    subscription.give_up()
+
+        return begin
 
     def _move(self, core: Core, connection: AMQPProtocol) -> None:
         self._core, self._interim = core, None
@@ -389,11 +402,12 @@ class SurvivingChannel(Channel):
 class ObservedSurvivingChannel(SurvivingChannel, ObservedChannel):
     """The same, whose messages instruments hear of."""
 
-    def suspend(self, reason: CloseReason) -> None:
-        """What was delivered is not settled on this connection any more."""
-        super().suspend(reason)
-        if self._interim is not None:
+    def suspend(self, reason: CloseReason) -> Callable[[], None] | None:
+        """As of others; and what was delivered is not settled on this connection any more."""
+        tell = super().suspend(reason)
+        if tell is not None:
             self.unsettled.clear()
+        return tell
 
     def _move(self, core: Core, connection: AMQPProtocol) -> None:
         super()._move(core, connection)

@@ -134,6 +134,35 @@ class ConsumerTests(SurvivingTestCase):
         self.broker.run()
         self.assertEqual(self.broker.line.bodies, [b"early"])
 
+    def test_all_channels_are_there_when_one_begins(self) -> None:
+        """A function that publishes on another channel, and a listener that does, find it."""
+        other = self.channel()
+        published: list[Deferred[None]] = []
+        self.result(self.chan.basic_consume("q", lambda _: published.append(other.basic_publish("", "x", b"1"))))
+        self.listener.state_changed = lambda service, state, error: (  # type: ignore[method-assign]
+            published.append(other.basic_publish("", "x", b"2")) if state == "open" else None
+        )
+        answer = self.broker.answers[Basic.Consume]
+
+        def consume_ok(line: Any, number: int, asked: Any) -> Any:
+            line.deliver(b"early", asked.consumer_tag)
+            return answer(line, number, asked)
+
+        self.broker.answers[Basic.Consume] = consume_ok
+        self.bounce()
+        self.assertEqual(len(published), 2)
+        for each in published:
+            self.successResultOf(each)
+
+    def test_what_the_broker_was_told_is_repeated_whatever_the_program_does_to_it_later(self) -> None:
+        arguments: dict[str, object] = {"x-max-length": 5}
+        declaring = self.chan.queue_declare("q", arguments=arguments)
+        arguments["x-max-length"] = 6
+        self.result(declaring)
+        self.bounce()
+        declare: Any = self.broker.line.sent(Queue.Declare)[0]
+        self.assertEqual(declare.arguments, {"x-max-length": 5})
+
     def test_tags_that_are_made_up_do_not_meet_those_of_before(self) -> None:
         first = self.result(self.chan.basic_consume("q", print))
         self.bounce()
