@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         SimpleReconnectionStrategy,
     )
     from txpika.rpc_client import RPCClient
+    from txpika.service import AMQPService, ServiceListener
     from txpika.spec import BasicProperties
     from txpika.tls import TLSOptions
     from txpika.uri import URLParameters, parse_uri
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AMQPFactory": "txpika.protocol",
     "AMQPProtocol": "txpika.protocol",
+    "AMQPService": "txpika.service",
     "AMQPlainCredentials": "txpika.credentials",
     "AsyncioConnection": "txpika.adapters.asyncio_connection",
     "AsyncoreConnection": "txpika.adapters.asyncore_connection",
@@ -67,6 +69,7 @@ _HOMES = {
     "RPCClient": "txpika.rpc_client",
     "ReturnedMessage": "txpika.message",
     "SelectConnection": "txpika.adapters.select_connection",
+    "ServiceListener": "txpika.service",
     "SimpleReconnectionStrategy": "txpika.reconnection_strategies",
     "TLSOptions": "txpika.tls",
     "TornadoConnection": "txpika.adapters.tornado_connection",
@@ -85,6 +88,7 @@ _MODULES = frozenset({"adapters", "callback", "exceptions", "frames", "log", "sp
 __all__ = [
     "AMQPFactory",
     "AMQPProtocol",
+    "AMQPService",
     "AMQPlainCredentials",
     "AsyncioConnection",
     "AsyncoreConnection",
@@ -109,6 +113,7 @@ __all__ = [
     "ReconnectionStrategy",
     "ReturnedMessage",
     "SelectConnection",
+    "ServiceListener",
     "SimpleReconnectionStrategy",
     "TLSOptions",
     "TornadoConnection",

@@ -187,7 +187,7 @@ class Channel(Declarations):
             (rabbitmq.com/docs/consumer-prefetch). RabbitMQ 4.3 refuses it unless told otherwise.
         @return: Fires with C{Basic.QosOk}.
         """
-        return self._call(Basic.Qos(0, prefetch_count, global_qos), timeout)
+        return self.call(Basic.Qos(0, prefetch_count, global_qos), timeout)
 
     def basic_consume(
         self,
@@ -239,10 +239,22 @@ class Channel(Declarations):
             raise ValueError("concurrency and ack are about on_delivery, and there is none")
         integer("buffer_size", buffer_size, 1, 2**31)
         consumer = self._consumer(queue, consumer_tag, handler, no_ack, buffer_size, of_stream)
-        consuming: Deferred[Any] = self._do(
+        consuming = self._consume(consumer, queue, exclusive, arguments, nowait, timeout)
+        return consuming.addCallback(lambda _: consumer)
+
+    def _consume(
+        self,
+        consumer: Consumer,
+        queue: str,
+        exclusive: bool,
+        arguments: Arguments,
+        nowait: bool,
+        timeout: float | None,
+    ) -> Deferred[Any]:
+        """@return: Fires when the broker agreed."""
+        return self._do(
             self._core.consumers.consume, consumer, queue, exclusive, arguments, nowait=nowait, timeout=timeout
         )
-        return consuming.addCallback(lambda _: consumer) if nowait else consuming
 
     def _consumer(
         self, queue: str, consumer_tag: str, handler: Handler | None, no_ack: bool, buffer_size: int, of_stream: bool

@@ -67,6 +67,8 @@ class Consumer:
         self._full = False
         self._buffer: deque[Delivery] = deque()
         self._waiters: deque[Deferred[None]] = deque()
+        self._given: Delivery | None = None  # to the body of a loop, which has not asked for another yet
+        self._asked: list[Deferred[None]] = []
         self._ended = False
         self._reason: CloseReason | None = None
         self._ends: list[Deferred[CloseReason | None]] = []
@@ -91,8 +93,10 @@ class Consumer:
 
     @property
     def running(self) -> int:
-        """How many deliveries its function is at work on; 0 without one."""
-        return 0 if self._handler is None else self._handler.running
+        """How many deliveries its function is at work on, or the body of a loop that iterates over it."""
+        if self._handler is not None:
+            return self._handler.running
+        return int(self._given is not None and not self._given.settled)
 
     def cancel(self, timeout: float | None = None) -> Deferred[None]:
         """
@@ -110,6 +114,7 @@ class Consumer:
         """
         Stop in the orderly way: no more deliveries, those whose turn has not come go back to their queue, the functions
         that are at work end, and their acks are written. With C{no_ack} nothing can go back: all that came is handled.
+        Of a loop that iterates over it the body goes on to its end, unless it has settled its delivery already.
 
         @param deadline: How long all that may take, in seconds. What is at work then goes on, unwaited for.
         @return: Fires with how many functions were still at work at the deadline, 0 if all went well, also when the
@@ -139,6 +144,10 @@ class Consumer:
             await self.cancel()
         if self._handler is not None:
             await self._handler.when_idle()
+        elif self._given is not None and not self._given.settled:
+            asked: Deferred[None] = Deferred(self._asked.remove)
+            self._asked.append(asked)
+            await asked
 
     def ended(self, reason: CloseReason | None) -> None:
         """The channel says that there will be no more deliveries."""
@@ -165,6 +174,23 @@ class Consumer:
                     delivery.ack()  # a stream keeps them anyway, and takes nothing back
                 else:
                     delivery.nack(requeue=True)
+
+    # Where the channel survives its connection
+
+    def interrupted(self) -> None:
+        """
+        The connection is lost, and deliveries will come on another. The broker takes back those that the program has
+        not yet got; with C{no_ack} it has no copy any more, and the program still gets them.
+        """
+        self._full = False
+        if not self.no_ack:
+            self._buffer.clear()
+            if self._handler is not None:
+                self._handler.take_waiting()
+
+    def resumed(self) -> None:
+        """There is another connection, on which deliveries are about to come."""
+        self._filled(len(self._buffer) if self._handler is None else self._handler.waiting)
 
     # What waits
 
@@ -208,6 +234,10 @@ class Consumer:
     async def __anext__(self) -> Delivery:
         if self._handler is not None:
             raise TypeError("this consumer has a function of its own; make one without to iterate")
+        self._given = None
+        asked, self._asked = self._asked, []
+        for each in asked:
+            each.callback(None)
         while not self._buffer:
             if self._ended:
                 if self._reason is None:
@@ -216,7 +246,7 @@ class Consumer:
             waiter: Deferred[None] = Deferred(self._waiters.remove)
             self._waiters.append(waiter)
             await waiter
-        delivery = self._buffer.popleft()
+        self._given = delivery = self._buffer.popleft()
         self._emptied(len(self._buffer))
         return delivery
 

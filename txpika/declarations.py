@@ -44,7 +44,13 @@ class Declarations:
             return fail(error)
         return succeed(None) if result is None else result  # type: ignore[arg-type]
 
-    def _call(self, method: Method, timeout: float | None) -> Deferred[Any]:
+    def call(self, method: Method, timeout: float | None = None) -> Deferred[Any]:
+        """
+        Any method of class C{exchange} or C{queue}, or C{Basic.Qos}, as an object; the methods below make these.
+
+        @param timeout: How long to wait for the broker, in seconds.
+        @return: Fires with its reply; with C{None}, at once, when it has C{nowait}.
+        """
         return self._do(self._core.call, method, timeout=timeout)
 
     # Exchanges
@@ -75,7 +81,7 @@ class Declarations:
         @return: Fires with C{Exchange.DeclareOk}.
         """
         table = arguments or {}
-        return self._call(
+        return self.call(
             Exchange.Declare(0, exchange, exchange_type, passive, durable, auto_delete, internal, nowait, table),
             timeout,
         )
@@ -89,7 +95,7 @@ class Declarations:
         @param if_unused: Only if nothing is bound to it (406 if something is).
         @return: Fires with C{Exchange.DeleteOk}.
         """
-        return self._call(Exchange.Delete(0, exchange, if_unused, nowait), timeout)
+        return self.call(Exchange.Delete(0, exchange, if_unused, nowait), timeout)
 
     def exchange_bind(
         self,
@@ -110,7 +116,7 @@ class Declarations:
         @param arguments: For a source of type C{headers}, which headers.
         @return: Fires with C{Exchange.BindOk}.
         """
-        return self._call(Exchange.Bind(0, destination, source, routing_key, nowait, arguments or {}), timeout)
+        return self.call(Exchange.Bind(0, destination, source, routing_key, nowait, arguments or {}), timeout)
 
     def exchange_unbind(
         self,
@@ -127,7 +133,7 @@ class Declarations:
 
         @return: Fires with C{Exchange.UnbindOk}.
         """
-        return self._call(Exchange.Unbind(0, destination, source, routing_key, nowait, arguments or {}), timeout)
+        return self.call(Exchange.Unbind(0, destination, source, routing_key, nowait, arguments or {}), timeout)
 
     # Queues
 
@@ -158,7 +164,7 @@ class Declarations:
         if isinstance(arguments, QueueArguments) and not passive:
             arguments.check_declare(queue, durable, exclusive, auto_delete)
         table = arguments or {}
-        return self._call(Queue.Declare(0, queue, passive, durable, exclusive, auto_delete, nowait, table), timeout)
+        return self.call(Queue.Declare(0, queue, passive, durable, exclusive, auto_delete, nowait, table), timeout)
 
     def queue_bind(
         self,
@@ -179,7 +185,7 @@ class Declarations:
         @param arguments: For an exchange of type C{headers}, which headers.
         @return: Fires with C{Queue.BindOk}.
         """
-        return self._call(Queue.Bind(0, queue, exchange, routing_key, nowait, arguments or {}), timeout)
+        return self.call(Queue.Bind(0, queue, exchange, routing_key, nowait, arguments or {}), timeout)
 
     def queue_unbind(
         self,
@@ -195,7 +201,7 @@ class Declarations:
 
         @return: Fires with C{Queue.UnbindOk}.
         """
-        return self._call(Queue.Unbind(0, queue, exchange, routing_key, arguments or {}), timeout)
+        return self.call(Queue.Unbind(0, queue, exchange, routing_key, arguments or {}), timeout)
 
     def queue_purge(self, queue: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[Queue.PurgeOk]:
         """
@@ -203,7 +209,7 @@ class Declarations:
 
         @return: Fires with C{Queue.PurgeOk}: C{message_count}.
         """
-        return self._call(Queue.Purge(0, queue, nowait), timeout)
+        return self.call(Queue.Purge(0, queue, nowait), timeout)
 
     def queue_delete(
         self,
@@ -221,4 +227,4 @@ class Declarations:
         @param if_empty: Only without messages (406 with).
         @return: Fires with C{Queue.DeleteOk}: C{message_count}.
         """
-        return self._call(Queue.Delete(0, queue, if_unused, if_empty, nowait), timeout)
+        return self.call(Queue.Delete(0, queue, if_unused, if_empty, nowait), timeout)

@@ -83,6 +83,7 @@ class BrokerEndpoint:
         *,
         endpoint: Any = None,
         shuffle: Callable[[list[tuple[str, int]]], None] = random.shuffle,
+        prepare: Callable[[AMQPProtocol], Deferred[None]] | None = None,
     ) -> None:
         """
         @param url_or_parameters: An AMQP URI or L{ConnectionParameters}.
@@ -90,6 +91,8 @@ class BrokerEndpoint:
         @param endpoint: An C{IStreamClientEndpoint} that leads to the broker, instead of TCP to the host: a unix socket
             or a proxy. TLS, if the parameters want it, goes through it, and the certificate must be for their host.
         @param shuffle: Puts the list of hosts into the order of an attempt, in place.
+        @param prepare: Called with each L{AMQPProtocol} when it is open. It has connected when the Deferred that this
+            returns has fired; when that fails the connection is dropped, and so has this attempt.
         @raise ValueError: when the URI is none, or there are several hosts and an endpoint.
         @raise TypeError: when an argument is of a wrong type.
         """
@@ -106,6 +109,7 @@ class BrokerEndpoint:
         self.reactor: Any = reactor
         self._endpoint = endpoint
         self._shuffle = shuffle
+        self._prepare = prepare
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
         """
@@ -137,7 +141,9 @@ class BrokerEndpoint:
         protocol = attempt.protocol
         protocol.limit_handshake(deadline - self.reactor.seconds())
         try:
-            await protocol.when_open()
+            connection = await protocol.when_open()
+            if self._prepare is not None:
+                await self._prepare(connection)
         except BaseException:
             protocol.abort()
             raise

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from txpika.channel import Channel
 from txpika.consumer import Consumer
-from txpika.core.acks import SettlesNothing
+from txpika.core.acks import Acks, SettlesNothing
 from txpika.core.calls import HeldPublish
 from txpika.core.connection import Connection
 from txpika.core.consumers import REPLY_TO
@@ -239,17 +239,24 @@ class ObservedArrival(Arrival):
         """The channel it came on, as its user knows it."""
         return self.source.channel
 
+    def waits_for(self, delivery_tag: int) -> bool:
+        """As L{Acks.waits_for}."""
+        return self.source.acks.waits_for(delivery_tag)
+
     def ack(self, delivery_tag: int, multiple: bool = False) -> None:
-        """As L{Channel.basic_ack}."""
-        self.source.channel.basic_ack(delivery_tag, multiple)
+        """As L{Acks.ack}."""
+        self.source.acks.ack(delivery_tag, multiple)
+        self.source.settled("ack", delivery_tag, multiple, False)
 
     def nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
-        """As L{Channel.basic_nack}."""
-        self.source.channel.basic_nack(delivery_tag, multiple, requeue)
+        """As L{Acks.nack}."""
+        self.source.acks.nack(delivery_tag, multiple, requeue)
+        self.source.settled("nack", delivery_tag, multiple, requeue)
 
     def reject(self, delivery_tag: int, requeue: bool = True) -> None:
-        """As L{Channel.basic_reject}."""
-        self.source.channel.basic_reject(delivery_tag, requeue)
+        """As L{Acks.reject}."""
+        self.source.acks.reject(delivery_tag, requeue)
+        self.source.settled("reject", delivery_tag, False, requeue)
 
 
 class ObservedReply(SettlesNothing, ObservedArrival):
@@ -263,14 +270,16 @@ class ObservedSource(Source):
     A consumer, or a C{basic_get}, whose deliveries instruments hear of.
 
     @ivar channel: Its channel.
+    @ivar acks: What the channel had them acknowledged with when this was made.
     @ivar following: Where the deliveries of a consumer go from here.
     """
 
-    __slots__ = ("_observer", "channel", "following")
+    __slots__ = ("_observer", "acks", "channel", "following")
 
     def __init__(self, channel: ObservedChannel, observer: Observer, queue: str, no_ack: bool) -> None:
         super().__init__(observer.connection, channel.channel_number, queue, no_ack)
         self.channel = channel
+        self.acks = channel.acks
         self._observer = observer
         self.following: Callable[[Delivery], None] = _nobody
 
@@ -292,6 +301,11 @@ class ObservedSource(Source):
             self.channel.unsettled[arrival.delivery_tag] = arrival
         self._observer.told.delivered(arrival)
 
+    def settled(self, how: Settlement, delivery_tag: int, multiple: bool, requeue: bool) -> None:
+        """A delivery was; not told where the channel is on another connection by now, for it had no effect."""
+        if self.acks is self.channel.acks:
+            self.channel.settled(how, delivery_tag, multiple, requeue)
+
 
 class ObservedConsumer(Consumer):
     """A consumer whose deliveries pass through its L{ObservedSource}, wherever they go then."""
@@ -308,6 +322,12 @@ class ObservedConsumer(Consumer):
         self._source = source
         super().__init__(source.channel, consumer_tag, handler, no_ack, buffer_size, of_stream)
 
+    def observe(self, channel: ObservedChannel) -> None:
+        """Its channel is on another connection."""
+        before = self._source
+        self._source = ObservedSource(channel, channel.observer, before.queue, before.no_ack)
+        self._source.following = before.following
+
     @property
     def deliver(self) -> Callable[[Delivery], None]:
         """Where the channel puts its deliveries."""
@@ -323,13 +343,23 @@ class ObservedChannel(Channel):
     A channel whose messages instruments hear of.
 
     @ivar unsettled: Deliveries by their tag, until they are settled.
+    @ivar observer: Of its connection.
     """
 
     def __init__(self, channel: Core, connection: AMQPProtocol, observer: Observer) -> None:
         super().__init__(channel, connection)
-        self._observer = observer
-        self._told = observer.told
         self.unsettled: dict[int, Arrival] = {}
+        self.observe(observer)
+
+    def observe(self, observer: Observer) -> None:
+        """It is on a connection of which C{observer} tells."""
+        self.observer = observer
+        self._told = observer.told
+
+    @property
+    def acks(self) -> Acks:
+        """What its deliveries are acknowledged with, by their tags."""
+        return self._core.acks
 
     # Publishing
 
@@ -344,7 +374,7 @@ class ObservedChannel(Channel):
         timeout: float | None = None,
     ) -> Deferred[None]:
         """As L{Channel.basic_publish}."""
-        observer = self._observer
+        observer = self.observer
         self._core.check_thread()
         content: Any = body
         if not (
@@ -391,7 +421,7 @@ class ObservedChannel(Channel):
         return failure
 
     def _outcome(self, publication: Publication, outcome: PublishOutcome, error: BaseException | None) -> None:
-        self._told.outcome(publication, outcome, self._observer.elapsed(publication.since), error)
+        self._told.outcome(publication, outcome, self.observer.elapsed(publication.since), error)
 
     # Consuming
 
@@ -400,7 +430,7 @@ class ObservedChannel(Channel):
     ) -> Consumer:
         if handler is not None:
             handler.function = partial(self._handle, handler.function)
-        source = ObservedSource(self, self._observer, queue, no_ack)
+        source = ObservedSource(self, self.observer, queue, no_ack)
         return ObservedConsumer(source, consumer_tag, handler, no_ack, buffer_size, of_stream)
 
     def _handle(self, function: OnDelivery, delivery: Delivery) -> object:
@@ -410,7 +440,7 @@ class ObservedChannel(Channel):
     def _handle_in_context(self, function: OnDelivery, delivery: Delivery) -> Deferred[None] | None:
         arrival: Any = delivery._channel
         self._told.handling(arrival)
-        since = self._observer.seconds()
+        since = self.observer.seconds()
         try:
             result = function(delivery)
         except BaseException as error:
@@ -434,16 +464,16 @@ class ObservedChannel(Channel):
         return finished
 
     def _handled(self, arrival: Arrival, since: float, error: BaseException | None) -> None:
-        self._told.handled(arrival, self._observer.elapsed(since), error)
+        self._told.handled(arrival, self.observer.elapsed(since), error)
 
     def basic_get(self, queue: str, no_ack: bool = False, *, timeout: float | None = None) -> Deferred[Delivery | None]:
         """As L{Channel.basic_get}."""
-        since = self._observer.seconds()
+        since = self.observer.seconds()
 
         def got(delivery: Delivery | None) -> Delivery | None:
             if delivery is not None:
-                source = ObservedSource(self, self._observer, queue, no_ack)
-                source.arrived(delivery, self._observer.elapsed(since))
+                source = ObservedSource(self, self.observer, queue, no_ack)
+                source.arrived(delivery, self.observer.elapsed(since))
             return delivery
 
         return super().basic_get(queue, no_ack, timeout=timeout).addCallback(got)
@@ -453,17 +483,17 @@ class ObservedChannel(Channel):
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """As L{Channel.basic_ack}."""
         super().basic_ack(delivery_tag, multiple)
-        self._settled("ack", delivery_tag, multiple, False)
+        self.settled("ack", delivery_tag, multiple, False)
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """As L{Channel.basic_nack}."""
         super().basic_nack(delivery_tag, multiple, requeue)
-        self._settled("nack", delivery_tag, multiple, requeue)
+        self.settled("nack", delivery_tag, multiple, requeue)
 
     def basic_reject(self, delivery_tag: int, requeue: bool = True) -> None:
         """As L{Channel.basic_reject}."""
         super().basic_reject(delivery_tag, requeue)
-        self._settled("reject", delivery_tag, False, requeue)
+        self.settled("reject", delivery_tag, False, requeue)
 
     def basic_recover(self, requeue: bool = True, *, timeout: float | None = None) -> Deferred[Basic.RecoverOk]:
         """As L{Channel.basic_recover}."""
@@ -472,7 +502,8 @@ class ObservedChannel(Channel):
             self.unsettled.clear()
         return recovering
 
-    def _settled(self, how: Settlement, delivery_tag: int, multiple: bool, requeue: bool) -> None:
+    def settled(self, how: Settlement, delivery_tag: int, multiple: bool, requeue: bool) -> None:
+        """Tell that deliveries were."""
         if not multiple:
             self._tell_settled(how, delivery_tag, requeue)
             return
@@ -488,7 +519,7 @@ class ObservedChannel(Channel):
     def _tell_settled(self, how: Settlement, delivery_tag: int, requeue: bool) -> None:
         arrival = self.unsettled.pop(delivery_tag, None)
         if arrival is not None:
-            self._told.settled(arrival, how, requeue, self._observer.elapsed(arrival.since))
+            self._told.settled(arrival, how, requeue, self.observer.elapsed(arrival.since))
 
     # The end
 

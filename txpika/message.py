@@ -21,6 +21,7 @@ class Settling(Protocol):
 
     @property
     def face(self) -> Any: ...
+    def waits_for(self, delivery_tag: int) -> bool: ...
     def ack(self, delivery_tag: int, multiple: bool = False) -> None: ...
     def nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None: ...
     def reject(self, delivery_tag: int, requeue: bool = True) -> None: ...
@@ -97,6 +98,11 @@ class Delivery:
         if self._properties is None:
             self._properties = BasicProperties.from_wire(self._raw_properties)
         return self._properties
+
+    @property
+    def settled(self) -> bool:
+        """Whether it waits for no ack, nack or reject: it got one, or never needed any, or its channel is gone."""
+        return not self._channel.waits_for(self.delivery_tag)
 
     def ack(self, multiple: bool = False) -> None:
         """

@@ -8,7 +8,7 @@ Owns nothing but the Deferreds of who waits for it to open and to close. Works w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress, ISSLTransport
@@ -25,6 +25,9 @@ from txpika.parameters import ConnectionParameters, seconds
 from txpika.provider import ask
 from txpika.spec import Connection as Methods
 from txpika.uri import parameters_of
+
+if TYPE_CHECKING:
+    from txpika.core.channel import Channel as Core
 
 _T = TypeVar("_T")
 
@@ -78,6 +81,11 @@ class AMQPProtocol(Protocol):
         return self._core.is_open
 
     @property
+    def heartbeat(self) -> int:
+        """The heartbeat time-out that was agreed on, in seconds; 0 for none, and before the handshake is over."""
+        return self._core.tuned.heartbeat
+
+    @property
     def server_properties(self) -> Mapping[str, Any]:
         """What the broker says of itself: product, version, capabilities and more; empty before it did."""
         return self._core.server_properties
@@ -116,19 +124,31 @@ class AMQPProtocol(Protocol):
         @return: Fires with the L{Channel} after C{channel.open-ok}. Fails with L{txpika.exceptions.NoFreeChannels},
             L{txpika.exceptions.NotConnected}, or why the connection ended.
         """
+        return self.attach(self._face, timeout)
+
+    def attach(self, face: Callable[[Core], _T], timeout: float | None = None) -> Deferred[_T]:
+        """
+        As L{channel}, for another kind of channel.
+
+        @param face: Makes what the user knows as the channel, from the engine's.
+        @return: Fires with that.
+        """
         if timeout is not None:
             seconds("timeout", timeout)
         if self._core.in_handshake:
-            return self.when_open().addCallback(lambda _: self.channel(timeout=timeout))
+            return self.when_open().addCallback(lambda _: self.attach(face, timeout))
         try:
             core = self._core.open_channel(Deferred, timeout)
         except WrongThread:
             raise
         except AMQPError as error:
             return fail(error)
-        core.face = Channel(core, self) if self._observer is None else ObservedChannel(core, self, self._observer)
-        opened: Deferred[Channel] = core.opened
+        core.face = face(core)
+        opened: Deferred[_T] = core.opened
         return opened
+
+    def _face(self, core: Core) -> Channel:
+        return Channel(core, self) if self._observer is None else ObservedChannel(core, self, self._observer)
 
     def update_secret(
         self, new_secret: str | bytes, reason: str = "", *, timeout: float | None = None
@@ -171,7 +191,16 @@ class AMQPProtocol(Protocol):
         """Drop the connection at once, without a word to the broker."""
         self._core.abort()
 
-    # For channels and consumers
+    # For channels, consumers and services
+
+    @property
+    def observer(self) -> Observer | None:
+        """What tells the instruments; C{None} without any."""
+        return self._observer
+
+    def on_failing(self, function: Callable[[CloseReason], None]) -> None:
+        """Call C{function} with the reason when the connection is over, before anything on it hears so."""
+        self._core.failing = function
 
     @property
     def clock(self) -> Any:

@@ -282,6 +282,20 @@ class RPCClient:
         if reason is not None and self._reason is None:
             self._stop(reason)
 
+    def interrupted(self, reason: CloseReason) -> None:
+        """
+        The connection is lost, and the channel goes on with another: replies to what was sent will not come. Of a
+        request that was not yet confirmed, or not yet written, its publish is about to tell.
+        """
+        for call in list(self._calls.values()):
+            if call.published is None:
+                self._fail(call, reason.with_outcome("unknown"))
+
+    def resumed(self) -> None:
+        """The channel is on another connection, which takes replies."""
+        if self._calls:
+            self.channel.connection.expect_message(self)
+
     def _stop(self, reason: CloseReason) -> None:
         self._reason = reason
         for call in list(self._calls.values()):

@@ -202,8 +202,8 @@ class BlockingChannel(BlockingMethods):
         @param messages: The arguments of L{basic_publish} for each: exchange, routing key and body, and if need be
             properties and C{mandatory}.
         @return: For each, in their order, C{None} when it was taken (without confirm mode: written), or the exception
-            that L{basic_publish} would have raised; so one with wrong arguments does not take the outcomes of the others
-            with it.
+            that L{basic_publish} would have raised; so one with wrong arguments does not take with it the outcomes of
+            the others.
         @raise Exception: what C{messages} raises, when what it gave before has been published and settled.
         """
         failure: Exception | None = None

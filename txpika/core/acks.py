@@ -39,12 +39,14 @@ class Acks:
     @ivar unacked: Delivery tags that wait for an ack, nack or reject, in order.
     @ivar delivered: The highest delivery tag so far, but for direct replies.
     @ivar pending: How many acks were made and are not yet written.
+    @ivar in_vain: How many deliveries were settled after L{lapse}.
     @ivar recovering: So many C{basic.recover} are not yet answered: the broker takes back what it delivers.
     """
 
     __slots__ = (
         "_channel",
         "_connection",
+        "_lapsed",
         "_outbox",
         "_pending_tag",
         "_replied",
@@ -52,6 +54,7 @@ class Acks:
         "_thread",
         "_wire",
         "delivered",
+        "in_vain",
         "pending",
         "recovering",
         "unacked",
@@ -64,7 +67,9 @@ class Acks:
         self._wire = connection.wire
         self._thread = connection.thread
         self.recovering = 0
+        self.in_vain = 0
         self.unacked: dict[int, None] = {}
+        self._lapsed: dict[int, None] = {}  # unsettled when the connection was lost
         self.delivered = 0
         self._replied = 0  # the tag of the latest direct reply, while no higher one was delivered
         self._settled = 0  # all delivery tags up to this one are settled
@@ -95,6 +100,10 @@ class Acks:
         else:
             self.delivered = delivery_tag
 
+    def waits_for(self, delivery_tag: int) -> bool:
+        """@return: Whether a delivery is to be settled."""
+        return delivery_tag in self.unacked
+
     def ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """
         C{basic.ack}. Acks made while one read is processed leave together; those in delivery order as one.
@@ -112,7 +121,8 @@ class Acks:
         try:
             del self.unacked[delivery_tag]
         except KeyError:
-            raise self._stale(delivery_tag) from None
+            self._stale(delivery_tag, False)
+            return
         if self._settled != delivery_tag - 1:
             self._skip_settled(delivery_tag)
         if self._settled == delivery_tag - 1:
@@ -169,7 +179,8 @@ class Acks:
             # On the wire 0 means whatever the broker has sent, also what is not here yet.
             last = max(unacked, default=0)
         if last not in unacked:
-            raise self._stale(delivery_tag)
+            self._stale(delivery_tag, multiple)
+            return
         if multiple:
             # Each tag is passed once in the life of the channel.
             for tag in range(self._settled + 1, last + 1):
@@ -190,10 +201,28 @@ class Acks:
         while self._settled < before - 1 and self._settled + 1 not in self.unacked:
             self._settled += 1
 
-    def _stale(self, delivery_tag: object) -> StaleDelivery:
+    def _stale(self, delivery_tag: int, multiple: bool) -> None:
+        """
+        There is no such delivery to settle.
+
+        @raise StaleDelivery: unless it was unsettled when the connection was lost, and is settled for the first time.
+        """
+        tags = [tag for tag in self._lapsed if tag <= delivery_tag or not delivery_tag] if multiple else [delivery_tag]
+        if delivery_tag in self._lapsed or (multiple and not delivery_tag and tags):
+            for tag in tags:
+                del self._lapsed[tag]
+            self.in_vain += len(tags)
+            return
         if self._channel.reason is not None:
-            return StaleDelivery(f"delivery {delivery_tag} belongs to a channel that is closed: {self._channel.reason}")
-        return StaleDelivery(f"delivery {delivery_tag} was settled before, needs no ack, or was never made")
+            raise StaleDelivery(f"delivery {delivery_tag} belongs to a channel that is closed: {self._channel.reason}")
+        raise StaleDelivery(f"delivery {delivery_tag} was settled before, needs no ack, or was never made")
+
+    def lapse(self) -> None:
+        """
+        The connection is lost, and its user goes on with another: the broker takes back what is unsettled. It may be
+        settled as before, once, which has no effect: nothing is written.
+        """
+        self._lapsed = dict(self.unacked)
 
     def begin(self) -> None:
         """C{tx.select} was called: remember what is settled from now on."""
@@ -232,6 +261,10 @@ class SettlesNothing:
     """What a direct reply is settled with: its tag may be that of another delivery, too."""
 
     __slots__ = ()
+
+    def waits_for(self, delivery_tag: int) -> bool:
+        """@return: C{False}."""
+        return False
 
     def ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """@raise StaleDelivery: always."""

@@ -93,6 +93,7 @@ class Connection:
     @ivar blocking: How long messages wait while the broker blocks the connection.
     @ivar backpressure: Whether too much is buffered, by the average size of a frame.
     @ivar server_properties: What the broker says of itself.
+    @ivar failing: Called with the reason when it is over, before anything on it hears so.
     @ivar reading: Bytes of the broker are being processed right now: what is written leaves at the end of that.
     @ivar draining: L{close} was called and waits for what is under way.
     @ivar held: Bytes of messages that wait in channels.
@@ -117,6 +118,7 @@ class Connection:
         self.thread = get_ident()
         self.state = AWAITING_CREDENTIALS
         self.reason: CloseReason | None = None
+        self.failing: Callable[[CloseReason], None] | None = None
         self.tuned = Tuned(0, MIN_FRAME_MAX, 0)
         self.channels: dict[int, Channel] = {}
         self.gate = Gate(self._gate_changed)
@@ -549,7 +551,10 @@ class Connection:
     def _finish(self, reason: CloseReason, event: str) -> None:
         """Nothing more goes out, and everything that waits for something hears why, once."""
         self.state = CONNECTION[self.state, event]
-        self.reason = self.reason or reason
+        if self.reason is None:
+            self.reason = reason
+            if self.failing is not None:
+                self.failing(reason)
         if self.state == CLOSED:
             self._receiver.halt()
         if self._heartbeat is not None:

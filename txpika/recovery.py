@@ -1,0 +1,114 @@
+# -*- test-case-name: txpika.test.test_recovery -*-
+"""
+Set up again on a new connection what there was on the one before.
+
+Owns the order, and what becomes of an entity that the broker refuses: it is left out and reported, all else is set up.
+What there was is L{txpika.topology}'s to know, when there is a connection L{txpika.service}'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from txpika.channel import Channel
+from txpika.exceptions import ChannelClosed, ConnectionClosed
+from txpika.spec import RESOURCE_LOCKED, Exchange, Queue
+from txpika.surviving import LeftOut, SurvivingChannel
+from txpika.topology import Step, Topology
+
+if TYPE_CHECKING:
+    from txpika.protocol import AMQPProtocol
+
+#: How long one call may take, in seconds. A queue with members on several nodes may have to find a leader first.
+CALL_TIMEOUT = 30.0
+#: The first and the longest wait before an exclusive queue is asked for again that the broker still keeps for the
+#: connection before, in seconds.
+FIRST_WAIT, LONGEST_WAIT = 0.25, 5.0
+#: For so many of its heartbeat time-outs the broker may not notice that a connection is gone
+#: (rabbitmq.com/docs/heartbeats); and the least to wait, in seconds, for there may be no heartbeats.
+HEARTBEATS, LEAST_PATIENCE = 3, 10.0
+
+
+class Recovery:
+    """
+    One per service, for all its connections.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        clock: IReactorTime,
+        left_out: LeftOut,
+        renamed: Callable[[str, str], None],
+    ) -> None:
+        """
+        @param left_out: Told of what the broker refuses, with its reason.
+        @param renamed: Told when a queue that the broker named has got another name: the old one and the new one.
+        """
+        self._topology = topology
+        self._clock = clock
+        self._left_out = left_out
+        self._renamed = renamed
+        # What made the broker close the connection: left out until there was one that stayed.
+        self._fatal: set[bytes] = set()
+        self._channel: Channel | None = None
+
+    async def run(self, connection: AMQPProtocol, channels: Iterable[SurvivingChannel]) -> None:
+        """
+        Do it, first what was declared, then channel by channel.
+
+        @raise AMQPError: when the connection is lost meanwhile, or does not answer.
+        """
+        self._channel = None
+        for bindings in (False, True):  # which need the names that queues have got by then
+            for step in self._topology.plan():
+                if isinstance(step.method, Queue.Bind | Exchange.Bind) is bindings:
+                    await self._take(connection, step)
+        scratch: Channel | None = self._channel
+        if scratch is not None and scratch.is_open:
+            await scratch.close(timeout=CALL_TIMEOUT)
+        for channel in list(channels):
+            await channel.restore(connection, self._left_out, CALL_TIMEOUT)
+        self._fatal.clear()
+
+    async def _take(self, connection: AMQPProtocol, step: Step) -> None:
+        method = step.method
+        if method.encode() in self._fatal:
+            return
+        until = self._clock.seconds() + max(LEAST_PATIENCE, HEARTBEATS * connection.heartbeat)
+        wait = FIRST_WAIT
+        while True:
+            if self._channel is None or not self._channel.is_open:
+                self._channel = await connection.channel(timeout=CALL_TIMEOUT)
+            try:
+                reply = await self._channel.call(method, timeout=CALL_TIMEOUT)
+                break
+            except ChannelClosed as error:
+                if error.initiator != "peer":
+                    raise
+                locked = error.reply_code == RESOURCE_LOCKED and isinstance(method, Queue.Declare) and method.exclusive
+                if not locked or self._clock.seconds() >= until:
+                    self._left_out(method, error)
+                    return
+            except ConnectionClosed as error:
+                blamed = error.class_id, error.method_id
+                if error.initiator == "peer" and blamed == (method.CLASS_ID, method.METHOD_ID):
+                    # Such as an exchange of a type whose plugin is gone. It would close each next connection, too.
+                    self._fatal.add(method.encode())
+                    self._left_out(method, error)
+                raise
+            # It is the broker that has not noticed yet that the connection before is gone, which has the queue.
+            await self._sleep(wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+        if isinstance(reply, Queue.DeclareOk) and reply.queue != step.name:
+            self._topology.renamed(step.name, reply.queue)
+            self._renamed(step.name, reply.queue)
+
+    def _sleep(self, seconds: float) -> Deferred[None]:
+        timer = self._clock.callLater(seconds, lambda: slept.callback(None))
+        slept: Deferred[None] = Deferred(lambda _: timer.cancel())
+        return slept

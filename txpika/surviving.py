@@ -1,0 +1,406 @@
+# -*- test-case-name: txpika.test.test_surviving -*-
+"""
+A channel that survives its connection.
+
+Owns what it takes to go on with another one: its consumers, and the record of what was said on it. Everything else is
+that of other channels. Whoever knows when there is a connection, L{txpika.service}, tells it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from twisted.internet.defer import Deferred, succeed
+
+from txpika.channel import Channel
+from txpika.consumer import Consumer
+from txpika.core.acks import Acks, check_tag
+from txpika.declarations import Arguments
+from txpika.exceptions import ChannelClosed, CloseReason, ConsumerCancelled, UnknownConsumerTag
+from txpika.instrumenting import ObservedChannel, ObservedConsumer
+from txpika.interim import Allowance, Interim
+from txpika.message import Delivery
+from txpika.spec import Basic, Confirm, Method, Tx
+from txpika.topology import ChannelRecord, Topology
+
+if TYPE_CHECKING:
+    from txpika.core.channel import Channel as Core
+    from txpika.protocol import AMQPProtocol
+
+#: Called with a method that could not be repeated on a new connection, and why.
+LeftOut = Callable[[Method, Exception], None]
+
+
+class Home(Protocol):
+    """
+    Who keeps a surviving channel.
+
+    @ivar topology: What its channels declare is recorded here.
+    @ivar recovers: Whether a method is to be repeated on a new connection; C{None} when all are.
+    @ivar allowance: For messages that wait.
+    """
+
+    topology: Topology
+    recovers: Callable[[Method], bool] | None
+    allowance: Allowance
+
+    def forget(self, channel: SurvivingChannel) -> None:
+        """It is closed for good."""
+
+
+class Subscription:
+    """
+    Between the engine and a consumer, on one connection. A L{txpika.core.listeners.Consumer}.
+
+    What is delivered before the channel as a whole is there again waits for that.
+    """
+
+    def __init__(self, channel: SurvivingChannel, core: Core, consumer: Consumer, early: bool) -> None:
+        self.consumer_tag = consumer.consumer_tag
+        self.no_ack = consumer.no_ack
+        self.consumer = consumer
+        self._channel = channel
+        self._core = core
+        self._early: deque[Delivery] | None = deque() if early else None
+
+    @property
+    def deliver(self) -> Callable[[Delivery], None]:
+        """Takes one delivery."""
+        return self.consumer.deliver if self._early is None else self._early.append
+
+    def begin(self) -> None:
+        """The channel is there."""
+        early, self._early = self._early, None
+        self._core.consumers.redirected()
+        while early:
+            self.consumer.deliver(early.popleft())
+
+    def give_up(self) -> None:
+        """The consumer was cancelled meanwhile."""
+        early, self._early = self._early, deque()
+        for delivery in early or ():
+            if not delivery.settled:
+                delivery.nack(requeue=True)
+        self._core.consumers.cancel(self.consumer_tag, True)
+
+    def ended(self, reason: CloseReason | None) -> None:
+        """There will be no more, on this connection."""
+        self._channel.subscription_ended(self._core, self.consumer, reason)
+
+
+class SurvivingChannel(Channel):
+    """
+    What L{txpika.service.AMQPService.channel} ends with.
+
+    It is used like any L{Channel}. When its connection is lost, calls under way fail, and publishes end as they would
+    on any channel: unconfirmed ones as L{txpika.exceptions.OutcomeUnknown}. On the next connection quality of service,
+    confirm mode and consumers are set up again, and what was declared on it: the same consumers go on, with the same
+    functions and the same loops. Deliveries of before are delivered again; what acknowledges them has no effect, and
+    nothing is written. In between calls fail with L{txpika.exceptions.NotConnected}, except that publishes may wait
+    (C{publish_wait} of the service), and that L{close} and the cancelling of consumers take effect at once.
+
+    It ends when the program closes it, when the broker does, as for a passive declaration of what is not there, and
+    when the service stops.
+
+    @ivar record: What was said on it.
+    """
+
+    def __init__(self, core: Core, connection: AMQPProtocol, home: Home, *more: Any) -> None:
+        super().__init__(core, connection, *more)
+        self.record = ChannelRecord(home.recovers)
+        self._home = home
+        self._consumers: dict[str, Consumer] = {}
+        self._last_tag = 0
+        self._in_vain = 0
+        self._lapsed: Acks | None = None  # of the last connection that was lost
+        self._interim: Interim | None = None  # while there is no connection, and then C{_core} too
+        self._next: tuple[Core, AMQPProtocol, list[Subscription]] | None = None
+
+    @property
+    def consumers(self) -> tuple[Consumer, ...]:
+        """Those that have not ended."""
+        return tuple(self._consumers.values())
+
+    @property
+    def settled_in_vain(self) -> int:
+        """How many deliveries of a connection that is lost were acknowledged on it all the same, since then."""
+        return self._in_vain + (0 if self._lapsed is None else self._lapsed.in_vain)
+
+    # What is recorded
+
+    def call(self, method: Method, timeout: float | None = None) -> Deferred[Any]:
+        """As of L{Channel}; when the broker has done it, it is recorded."""
+        method = self.record.resolve(method)
+
+        def done(reply: Method | None, _cancelled: bool) -> Method | None:
+            if reply is not None:  # also when nobody waits for it any more
+                self._recorded(method, reply)
+            return reply
+
+        def call(timeout: float | None) -> Any:
+            completion = self._core.call(method, done, timeout)
+            if completion is None:  # nowait
+                self._recorded(method, None)
+            return completion
+
+        return self._do(call, timeout=timeout)
+
+    def _recorded(self, method: Method, reply: Method | None) -> None:
+        self.record.record(method, reply)
+        self._home.topology.record(method, reply)
+
+    def basic_get(self, queue: str, no_ack: bool = False, *, timeout: float | None = None) -> Deferred[Delivery | None]:
+        """As L{Channel.basic_get}."""
+        return super().basic_get(queue or self.record.last_queue, no_ack, timeout=timeout)
+
+    def tx_select(self, *, timeout: float | None = None) -> Deferred[Tx.SelectOk]:
+        """@raise ValueError: always: half of a transaction would be lost with a connection, and nobody be told."""
+        raise ValueError(
+            "a transaction does not survive a connection: use confirm mode, or a channel of the connection"
+        )
+
+    # Consuming
+
+    def _consume(
+        self,
+        consumer: Consumer,
+        queue: str,
+        exclusive: bool,
+        arguments: Arguments,
+        nowait: bool,
+        timeout: float | None,
+    ) -> Deferred[Any]:
+        if not consumer.consumer_tag:
+            # Not of the engine's making: its next channel would make the same ones again.
+            self._last_tag += 1
+            consumer.consumer_tag = f"txpika.{self._last_tag}"
+        queue = queue or self.record.last_queue
+        subscription = Subscription(self, self._core, consumer, False)
+        method = Basic.Consume(
+            0, queue, consumer.consumer_tag, False, consumer.no_ack, exclusive, False, dict(arguments or {})
+        )
+        consuming = self._do(
+            self._core.consumers.consume, subscription, queue, exclusive, arguments, nowait=nowait, timeout=timeout
+        )
+
+        def consumes(_result: object) -> None:
+            self._consumers[consumer.consumer_tag] = consumer
+            self.record.consuming(consumer.consumer_tag, method)
+            self._home.topology.consumer_added(queue)
+
+        return consuming.addCallback(consumes)
+
+    def basic_cancel(self, consumer_tag: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[None]:
+        """As L{Channel.basic_cancel}; without a connection it takes effect at once."""
+        if self._interim is None:
+            return super().basic_cancel(consumer_tag, nowait, timeout=timeout)
+        consumer = self._consumers.get(consumer_tag)
+        if consumer is None:
+            raise UnknownConsumerTag(f"no consumer {consumer_tag!r} on this channel")
+        self._end_consumer(consumer, None)
+        return succeed(None)
+
+    def subscription_ended(self, core: Core, consumer: Consumer, reason: CloseReason | None) -> None:
+        """
+        The engine says that a consumer gets no more deliveries on one connection. That is its end, unless the
+        connection is, or the channel is still being set up again on a new one.
+        """
+        if core is self._core or isinstance(reason, ConsumerCancelled):
+            self._end_consumer(consumer, reason)
+
+    def _end_consumer(self, consumer: Consumer, reason: CloseReason | None) -> None:
+        if self._consumers.get(consumer.consumer_tag) is consumer:
+            del self._consumers[consumer.consumer_tag]
+            queue = self.record.cancelled(consumer.consumer_tag)
+            if queue is not None:
+                self._home.topology.consumer_gone(queue)
+        consumer.ended(reason)
+
+    # Settling by number
+
+    def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
+        """
+        As L{Channel.basic_ack}, for all deliveries so far.
+
+        @raise ValueError: when C{delivery_tag} is not 0: a number does not tell on which connection it was delivered.
+            L{Delivery.ack} does.
+        """
+        self._refuse_number(delivery_tag, "ack")
+        super().basic_ack(delivery_tag, multiple)
+
+    def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
+        """
+        As L{Channel.basic_nack}, for all deliveries so far.
+
+        @raise ValueError: as L{basic_ack}.
+        """
+        self._refuse_number(delivery_tag, "nack")
+        super().basic_nack(delivery_tag, multiple, requeue)
+
+    def basic_reject(self, delivery_tag: int, requeue: bool = True) -> None:
+        """@raise ValueError: as L{basic_ack}, always."""
+        self._refuse_number(delivery_tag or 1, "reject")
+
+    @staticmethod
+    def _refuse_number(delivery_tag: int, method: str) -> None:
+        check_tag(delivery_tag)
+        if delivery_tag:
+            raise ValueError(
+                f"delivery_tag is {delivery_tag}: a number does not tell on which connection it was delivered;"
+                f" call {method}() of the delivery"
+            )
+
+    # The connection is lost, and there is another
+
+    def suspend(self, reason: CloseReason) -> None:
+        """The connection is lost, and nothing on it has heard so yet."""
+        if self._interim is not None:
+            self._next = None
+            return
+        core = self._core
+        if core.reason is not None:
+            return  # it was closing: that is its end
+        if self._lapsed is not None:
+            self._in_vain += self._lapsed.in_vain
+        self._lapsed = core.acks
+        core.acks.lapse()
+        self.record.mode = "confirm" if core.mode == "confirm" else ""
+        self._interim = Interim(core.number, core.mode, reason, self._home.allowance)
+        self._core = cast("Core", self._interim)
+        if self._rpc is not None:
+            self._rpc.interrupted(reason)
+        for consumer in self.consumers:
+            consumer.interrupted()
+
+    async def restore(self, connection: AMQPProtocol, left_out: LeftOut, timeout: float) -> None:
+        """
+        Set it up on another connection. Nobody can use it there before L{resume}.
+
+        @param left_out: Told of what the broker refuses; all else is set up.
+        @param timeout: How long each call may take, in seconds.
+        @raise AMQPError: when the connection is lost, or a call takes too long.
+        """
+        refused: list[Method] = []
+        while True:
+            cores: list[Core] = []
+
+            def made(core: Core, cores: list[Core] = cores) -> SurvivingChannel:
+                cores.append(core)
+                return self
+
+            await connection.attach(made, timeout)
+            core = cores[0]
+            subscriptions: list[Subscription] = []
+            method: Method = Confirm.Select(False)
+            try:
+                for method in self.record.steps():
+                    if method not in refused:
+                        await self._repeat(core, method, subscriptions, timeout)
+                if self._interim is None or self._interim.ended:
+                    core.close()  # the program closed it meanwhile
+                else:
+                    self._next = (core, connection, subscriptions)
+                return
+            except ChannelClosed as error:
+                if error.initiator != "peer":
+                    raise
+                refused.append(method)
+                left_out(method, error)
+                consumer = self._consumers.get(getattr(method, "consumer_tag", ""))
+                if consumer is not None:
+                    self._end_consumer(consumer, error)
+
+    async def _repeat(self, core: Core, method: Method, subscriptions: list[Subscription], timeout: float) -> None:
+        if not isinstance(method, Basic.Consume):
+            select = isinstance(method, Confirm.Select)
+            await (core.confirm_select(False, timeout) if select else core.call(method, None, timeout))
+            return
+        consumer = self._consumers.get(method.consumer_tag)
+        if consumer is None:
+            return  # cancelled a moment ago
+        subscription = Subscription(self, core, consumer, True)
+        subscriptions.append(subscription)
+        await core.consumers.consume(subscription, method.queue, method.exclusive, method.arguments, timeout=timeout)
+
+    def resume(self) -> None:
+        """Go on, on the connection for which L{restore} was called, unless that is lost again."""
+        interim = self._interim
+        if self._next is None or interim is None:
+            return
+        core, connection, subscriptions = self._next
+        self._next = None
+        self._move(core, connection)
+        interim.hand_over(core.publish, core.outbox.publish_within)
+        if self._rpc is not None:
+            self._rpc.resumed()
+        for subscription in subscriptions:
+            consumer = subscription.consumer
+            if self._core is not core:
+                return
+            if self._consumers.get(consumer.consumer_tag) is consumer:
+                self._set_up(consumer)
+                subscription.begin()
+            elif core.reason is None:
+                subscription.give_up()
+
+    def _move(self, core: Core, connection: AMQPProtocol) -> None:
+        self._core, self._interim = core, None
+        self.connection = connection
+
+    def _set_up(self, consumer: Consumer) -> None:
+        consumer.resumed()
+
+    # The end
+
+    def close(
+        self, reply_code: int = 200, reply_text: str = "Normal shutdown", *, timeout: float | None = None
+    ) -> Deferred[None]:
+        """As L{Channel.close}; without a connection it takes effect at once."""
+        if self._interim is not None:
+            self.finish(ChannelClosed(reply_text, reply_code))
+            return succeed(None)
+        return super().close(reply_code, reply_text, timeout=timeout)
+
+    def finish(self, reason: CloseReason) -> None:
+        """Nothing more will happen on it, as there will be no connection for it. Harmless when there is one."""
+        interim = self._interim
+        if interim is None or interim.ended:
+            return
+        if self._next is not None:
+            core, self._next = self._next[0], None
+            core.close()
+        interim.end(reason)
+        for consumer in self.consumers:
+            self._end_consumer(consumer, reason)
+        self._over(reason)
+
+    def ended(self, reason: CloseReason) -> None:
+        """The engine's channel is closed, this time on no account of its connection."""
+        if self._interim is None:
+            self._over(reason)
+
+    def _over(self, reason: CloseReason) -> None:
+        self._home.forget(self)
+        super().ended(reason)
+
+
+class ObservedSurvivingChannel(SurvivingChannel, ObservedChannel):
+    """The same, whose messages instruments hear of."""
+
+    def suspend(self, reason: CloseReason) -> None:
+        """What was delivered is not settled on this connection any more."""
+        super().suspend(reason)
+        if self._interim is not None:
+            self.unsettled.clear()
+
+    def _move(self, core: Core, connection: AMQPProtocol) -> None:
+        super()._move(core, connection)
+        assert connection.observer is not None
+        self.observe(connection.observer)
+
+    def _set_up(self, consumer: Consumer) -> None:
+        assert isinstance(consumer, ObservedConsumer)
+        consumer.observe(self)
+        super()._set_up(consumer)

@@ -1,0 +1,277 @@
+# -*- test-case-name: txpika.test.test_relay -*-
+"""Tests for L{txpika.relay}, by the clock, between two brokers in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from txpika.backoff import Backoff
+from txpika.parameters import ConnectionParameters
+from txpika.relay import PASSED, USER_ID, Relay
+from txpika.service import AMQPService
+from txpika.spec import Basic, BasicProperties, Channel, Method
+from txpika.test.obliging import ObligingBroker, refusal
+
+SETTLING = (Basic.Ack, Basic.Nack, Basic.Reject)
+
+
+class RelayTests(SynchronousTestCase):
+    """Two brokers, and a relay between them."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.there, self.here = ObligingBroker(self.clock), ObligingBroker(self.clock)
+        self.relay = self.make()
+
+    def make(self, **more: Any) -> Relay:
+        source, target = (
+            AMQPService(
+                ConnectionParameters(heartbeat=0),
+                self.clock,
+                endpoint=broker,
+                backoff=Backoff(chance=lambda: 0.0),
+                drain_timeout=5,
+            )
+            for broker in (self.there, self.here)
+        )
+        arguments: dict[str, Any] = {"queue": "from", "exchange": "to", "relay_name": "r"} | more
+        return Relay(source, arguments.pop("queue"), target, arguments.pop("exchange"), **arguments)
+
+    def run_both(self, seconds: float = 0.0) -> None:
+        self.clock.advance(seconds)
+        for _ in range(5):
+            self.there.run()
+            self.here.run()
+
+    def start(self) -> None:
+        self.relay.startService()
+        self.run_both()
+
+    def settled(self) -> list[Method]:
+        self.run_both()
+        return self.there.line.sent(*SETTLING)
+
+    def published(self) -> list[Any]:
+        return list(self.here.line.sent(Basic.Publish))
+
+    def stop(self) -> None:
+        stopping = self.relay.stopService()
+        self.run_both()
+        for _ in range(20):
+            self.run_both(1)
+        self.assertIsNone(self.successResultOf(stopping))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_moves_and_then_acknowledges(self) -> None:
+        self.start()
+        self.here.confirms = False
+        self.there.line.deliver(b"1")
+        self.run_both()
+        self.assertEqual(self.here.line.bodies, [b"1"])
+        self.assertEqual((self.published()[0].exchange, self.published()[0].routing_key), ("to", "from"))
+        self.assertTrue(self.published()[0].mandatory)
+        self.assertEqual(self.settled(), [])
+        self.here.line.send(1, Basic.Ack(1))
+        self.assertEqual(self.settled(), [Basic.Ack(1)])
+        self.assertEqual((self.relay.moved, self.relay.retried), (1, 0))
+        self.stop()
+
+    def test_the_window_is_the_prefetch(self) -> None:
+        self.relay = self.make(window=7)
+        self.start()
+        self.assertEqual(self.there.line.sent(Basic.Qos), [Basic.Qos(0, 7, False)])
+
+    def test_another_routing_key(self) -> None:
+        self.relay = self.make(routing_key="other")
+        self.start()
+        self.there.line.deliver(b"1")
+        self.run_both()
+        self.assertEqual(self.published()[0].routing_key, "other")
+
+    def test_properties_are_kept_and_the_way_is_noted(self) -> None:
+        self.start()
+        sent = BasicProperties(
+            content_type="text/plain",
+            delivery_mode=2,
+            priority=3,
+            message_id="m",
+            user_id="joe",
+            expiration="60000",
+            headers={"a": 1, PASSED: ["other"]},
+        )
+        self.there.line.deliver(b"1", properties=sent.encode())
+        self.run_both()
+        got = BasicProperties.from_wire(self.here.line.properties[0])
+        self.assertEqual(got.headers, {"a": 1, PASSED: ["other", "r"], USER_ID: "joe"})
+        self.assertIsNone(got.user_id)
+        for name in ("content_type", "delivery_mode", "priority", "message_id", "expiration"):
+            self.assertEqual(getattr(got, name), getattr(sent, name))
+
+    def test_a_loop_is_cut(self) -> None:
+        self.start()
+        self.there.line.deliver(b"1", properties=BasicProperties(headers={PASSED: ["x", "r"]}).encode())
+        self.assertEqual(self.settled(), [Basic.Reject(1, False)])
+        self.assertEqual(self.published(), [])
+        self.assertEqual(self.relay.rejected, 1)
+
+    def test_a_header_of_that_name_that_is_no_list(self) -> None:
+        self.start()
+        self.there.line.deliver(b"1", properties=BasicProperties(headers={PASSED: "r"}).encode())
+        self.assertEqual(self.settled(), [Basic.Ack(1)])
+
+    def test_properties_that_make_no_sense(self) -> None:
+        self.start()
+        self.there.line.deliver(b"1", properties=b"\x20\0\0\0\0\x05\x01aZ\0\0")
+        self.assertEqual(self.settled(), [Basic.Reject(1, False)])
+        self.there.line.deliver(b"2")
+        self.assertEqual(self.settled()[1:], [Basic.Ack(2)])
+
+    def test_the_target_is_down(self) -> None:
+        self.start()
+        self.here.up = False
+        self.here.line.lose()
+        for body in (b"1", b"2"):
+            self.there.line.deliver(body)
+        self.run_both(5)
+        self.assertEqual(self.settled(), [])
+        self.here.up = True
+        self.run_both(10)
+        self.assertEqual(self.here.line.bodies, [b"1", b"2"])
+        self.assertEqual(self.settled(), [Basic.Ack(1), Basic.Ack(2)])
+        self.stop()
+
+    def test_the_target_is_lost_before_it_confirms(self) -> None:
+        self.start()
+        self.here.confirms = False
+        self.there.line.deliver(b"1")
+        self.run_both()
+        self.here.confirms = True
+        self.here.line.lose()
+        self.run_both()
+        self.assertEqual(self.settled(), [])
+        self.run_both(1)
+        self.assertEqual(self.here.line.bodies, [b"1"])
+        self.assertEqual(self.settled(), [Basic.Ack(1)])
+        self.assertEqual((self.relay.moved, self.relay.retried), (1, 1))
+
+    def test_the_target_refuses(self) -> None:
+        self.start()
+        self.here.confirms = False
+        self.there.line.deliver(b"1")
+        self.run_both()
+        self.here.line.send(1, Basic.Nack(1))
+        self.run_both()
+        self.assertEqual(self.here.line.bodies, [b"1"])
+        self.run_both(0.5)
+        self.assertEqual(self.here.line.bodies, [b"1", b"1"])
+        self.here.line.send(1, Basic.Nack(2))
+        self.run_both(0.9)
+        self.assertEqual(len(self.here.line.bodies), 2)
+        self.run_both(0.2)
+        self.here.line.send(1, Basic.Ack(3))
+        self.assertEqual(self.settled(), [Basic.Ack(1)])
+
+    def test_the_target_closes_the_channel(self) -> None:
+        self.start()
+        self.here.answers[Basic.Publish] = refusal(404, "no exchange 'to'")
+        self.here.confirms = False
+        self.there.line.deliver(b"1")
+        self.there.line.deliver(b"2")
+        self.run_both()
+        del self.here.answers[Basic.Publish]
+        self.here.confirms = True
+        self.run_both(1)
+        self.assertEqual(len(self.here.line.sent(Channel.Open)), 2)
+        self.assertEqual(self.settled(), [Basic.Ack(1), Basic.Ack(2)])
+
+    def test_the_source_is_lost_while_the_target_is_down(self) -> None:
+        """Each message is published for one delivery only, not once for each connection it came on."""
+        self.start()
+        self.here.up = False
+        self.here.line.lose()
+        self.there.line.deliver(b"1")
+        self.run_both()
+        self.there.line.lose()
+        self.run_both(1)
+        self.there.line.deliver(b"1", redelivered=True)
+        self.here.up = True
+        self.run_both(10)
+        self.assertEqual(self.here.line.bodies, [b"1"])
+        self.assertEqual(self.settled(), [Basic.Ack(1)])
+
+    def test_the_source_queue_is_not_there_yet(self) -> None:
+        answer = self.there.answers[Basic.Consume]
+        self.there.answers[Basic.Consume] = refusal(404)
+        self.start()
+        self.assertEqual(self.relay.source.state, "open")
+        self.there.answers[Basic.Consume] = answer
+        self.run_both(0.5)
+        self.there.line.deliver(b"1")
+        self.assertEqual(self.settled(), [Basic.Ack(1)])
+        self.stop()
+
+    def test_the_source_queue_is_deleted(self) -> None:
+        self.start()
+        consume: Any = self.there.line.sent(Basic.Consume)[0]
+        self.there.line.send(1, Basic.Cancel(consume.consumer_tag, True))
+        self.run_both()
+        self.run_both(0.5)
+        self.assertEqual(len(self.there.line.sent(Basic.Consume)), 2)
+        self.stop()
+
+    def test_stopped_in_the_middle(self) -> None:
+        self.start()
+        self.here.confirms = False
+        self.there.line.deliver(b"1")
+        self.there.line.deliver(b"2")
+        self.run_both()
+        stopping = self.relay.stopService()
+        self.run_both()
+        self.assertNoResult(stopping)
+        self.here.line.send(1, Basic.Ack(2, True))
+        self.run_both()
+        self.run_both()
+        self.assertIsNone(self.successResultOf(stopping))
+        acks: list[Any] = self.settled()
+        self.assertEqual(acks[-1].delivery_tag, 2)
+
+    def test_stopped_while_the_target_is_down_or_refuses(self) -> None:
+        for how in ("down", "refuses"):
+            self.setUp()
+            self.start()
+            if how == "down":
+                self.here.up = False
+                self.here.line.lose()
+            else:
+                self.here.answers[Basic.Publish] = refusal(404)
+                self.here.confirms = False
+            self.there.line.deliver(b"1")
+            self.run_both()
+            self.stop()
+            self.assertEqual(self.settled(), [])
+
+    def test_stopped_twice_and_never_started(self) -> None:
+        self.assertIsNone(self.successResultOf(self.relay.stopService()))
+        self.start()
+        self.relay.startService()
+        first, second = self.relay.stopService(), self.relay.stopService()
+        self.run_both()
+        self.run_both()
+        self.assertIsNone(self.successResultOf(first))
+        self.assertIsNone(self.successResultOf(second))
+
+    def test_wrong_arguments(self) -> None:
+        for wrong in ({"queue": 1}, {"exchange": None}, {"window": 0}, {"window": 65536}, {"routing_key": b""}):
+            with self.assertRaises((TypeError, ValueError)) as raised:
+                self.make(**wrong)
+            self.assertIn(next(iter(wrong)), str(raised.exception))
+        service = AMQPService(None, self.clock)
+        self.assertRaises(TypeError, Relay, service, "q", None, "x")
+        self.assertIn(
+            "127.0.0.1" if "127" in service.parameters.host else "localhost",
+            Relay(service, "q", service, "x").relay_name,
+        )
