@@ -98,11 +98,14 @@ class Ending:
 
         @param text: Why.
         """
-        self._log.critical("{text}", text=one_line(text))
+        text = one_line(text)
+        # Not before: twist and twistd begin to log after they have started the service.
+        self._reactor.callWhenRunning(lambda: self._log.critical("{text}", text=text))
         if not self.code:
             self.code = code
-            self.text = one_line(text)
-            self._at_exit(self._end)
+            self.text = text
+            # The last to register is the first to be called, and nothing that was called must be called again.
+            self._reactor.addSystemEventTrigger("after", "shutdown", self._at_exit, self._end)
         self.stop()
 
     def _end(self) -> None:

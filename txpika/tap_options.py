@@ -103,8 +103,8 @@ class Options(UsageOptions):
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:
-            # Not what it is: it may be the URI.
-            raise UsageError(f"there are {len(arguments)} arguments that belong to no option")
+            # Not shown: it may be the URI.
+            raise UsageError(f"{len(arguments)} argument(s) belong to no option")
 
     def postOptions(self) -> None:
         """@raise UsageError: when anything is wrong or missing."""
