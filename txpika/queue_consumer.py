@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from twisted.application.internet import backoffPolicy
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,7 +24,6 @@ from twisted.python.failure import Failure
 from txpika.declaring import Declaration, declare
 from txpika.exceptions import AMQPConnectionError, AMQPError, StaleDelivery
 from txpika.handling import FATAL, OnDelivery, OnError, watch
-from txpika.interfaces import IClock
 from txpika.message import Delivery
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class QueueConsumer:
         queue: str,
         handler: OnDelivery,
         terms: Terms,
-        clock: IClock,
+        clock: IReactorTime,
         refused: Callable[[str, Exception], None],
         stop: Callable[[str, Failure], None],
     ) -> None:
@@ -99,7 +99,7 @@ class QueueConsumer:
         self._channels = channels
         self._handler = handler
         self._terms = terms
-        self._clock: Any = clock
+        self._clock = clock
         self._refused = refused
         self._stop = stop
         self._delay = backoffPolicy(FIRST_DELAY, LONGEST_DELAY, 2.0)

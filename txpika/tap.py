@@ -55,10 +55,11 @@ class ConsumerService(Service):
 
     _log = Logger()
 
-    def __init__(self, options: Options, reactor: Any, ending: Ending) -> None:
+    def __init__(self, options: Options, reactor: Any, ending: Ending, *, endpoint: Any = None) -> None:
         """
         @param options: Parsed.
         @param ending: Told when the process is to end.
+        @param endpoint: See L{AMQPService}.
         """
         self.setName(NAME)  # type: ignore[no-untyped-call]
         self.queues: dict[str, QueueConsumer] = {}
@@ -73,6 +74,7 @@ class ConsumerService(Service):
         self._amqp = AMQPService(
             options.parameters,
             reactor,
+            endpoint=endpoint,
             instrument=instrument,
             listener=_Listener(self),
             drain_timeout=options.drain_timeout,

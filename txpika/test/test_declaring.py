@@ -16,8 +16,8 @@ from txpika.declaring import (
     EXCHANGE_BINDING,
     QUEUE,
     QUEUE_BINDING,
-    DeclarationError,
     Declaration,
+    DeclarationError,
     declare,
     read,
 )
@@ -158,5 +158,5 @@ class DeclareTests(SynchronousTestCase):
         channel.answers.append(fail(ChannelClosed("PRECONDITION_FAILED", 406, 50, 10, "peer")))
         declarations = [Declaration("queue_declare", {"queue": name}, f"file: {name}") for name in ("a", "b")]
         failure = self.failureResultOf(Deferred.fromCoroutine(declare(channel, declarations)), ChannelClosed)
-        self.assertEqual(failure.value.__notes__, ["file: a"])  # type: ignore[union-attr]
+        self.assertEqual(failure.value.__notes__, ["file: a"])
         self.assertEqual(len(channel.calls), 1)

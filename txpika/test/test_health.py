@@ -22,9 +22,9 @@ class HealthTests(SynchronousTestCase):
     def ask(self, path: str, method: str = "GET", with_metrics: bool = True) -> tuple[int, dict[str, str], bytes]:
         """@return: Code, headers and body of the answer."""
         site = health_site(lambda: (self.well, {"state": "as it is"}), (lambda: self.metrics) if with_metrics else None)
-        site.startFactory()  # type: ignore[no-untyped-call]
+        site.startFactory()
         self.addCleanup(site.stopFactory)
-        protocol = site.buildProtocol(None)  # type: ignore[no-untyped-call]
+        protocol = site.buildProtocol(None)
         transport = StringTransport()
         protocol.makeConnection(transport)
         protocol.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
