@@ -89,7 +89,8 @@ class ConsumerService(Service):
         """Connect, and consume."""
         super().startService()  # type: ignore[no-untyped-call]
         self._ending.on_sigterm()
-        self._starting = Deferred.fromCoroutine(self._start()).addErrback(self._not_started)
+        # twist and twistd start services first, then logging, then the reactor.
+        self._reactor.callWhenRunning(self._begin)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -102,6 +103,10 @@ class ConsumerService(Service):
         for consumer in self.queues.values():
             consumer.stop()
         return Deferred.fromCoroutine(self._stop())
+
+    def _begin(self) -> None:
+        if self.running:
+            self._starting = Deferred.fromCoroutine(self._start()).addErrback(self._not_started)
 
     async def _start(self) -> None:
         if self._options["health"] is not None:
@@ -143,8 +148,8 @@ class ConsumerService(Service):
         if self._port is not None:
             await self._port.stopListening()
         if self._running():
-            text = f"{self._running()} deliveries were still being handled after {self._options.drain_timeout:g} s"
-            self._ending.fail(TEMPFAIL, f"{text}; they will be delivered again")
+            text = f"still at work after {self._options.drain_timeout:g} s, to be delivered again: {self._running()}"
+            self._ending.fail(TEMPFAIL, text)
 
     def _running(self) -> int:
         return sum(consumer.running for consumer in self.queues.values())
