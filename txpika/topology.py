@@ -148,6 +148,8 @@ class Topology:
         self._queues: dict[str, _Declared] = {}
         self._bindings = _Bindings()
         self._consumers: dict[str, int] = {}
+        # Of queues that were deleted, maybe to be declared again before their consumers' end is known.
+        self._orphans: dict[str, int] = {}
 
     @property
     def exchanges(self) -> Mapping[str, Exchange.Declare]:
@@ -206,19 +208,18 @@ class Topology:
         consumer that has ended with its queue too, even though that may be known late, when there is another queue of
         that name with consumers of its own. What only lost its connection has not ended.
         """
-        left = self._consumers.pop(queue, 0) - 1
-        if left > 0:
-            self._consumers[queue] = left
-        elif left == 0 and queue in self._queues and self._queues[queue].method.auto_delete:
-            self._queue_gone(queue)
+        if _one_less(self._orphans, queue):
+            return
+        if _one_less(self._consumers, queue) and queue not in self._consumers:
+            declared = self._queues.get(queue)
+            if declared is not None and declared.method.auto_delete:
+                self._queue_gone(queue)
 
     def renamed(self, old: str, new: str) -> None:
         """
         A queue that the broker names was declared anew. Its bindings follow, also those in a L{plan} that was made
         before, and so does a routing key that was the queue's name. Harmless when there is no such queue.
         """
-        if old == new:
-            return
         declared = self._queues.pop(old, None)
         if declared is not None:
             declared.method.queue = new
@@ -252,6 +253,9 @@ class Topology:
 
     def _queue_gone(self, name: str) -> None:
         self._queues.pop(name, None)
+        orphans = self._consumers.pop(name, 0)
+        if orphans:
+            self._orphans[name] = self._orphans.get(name, 0) + orphans
         self._remove(self._bindings.at(("queue", name)))
 
     def _exchange_gone(self, name: str) -> None:
@@ -308,6 +312,14 @@ class Topology:
             f"<Topology of {len(self._exchanges)} exchanges, {len(self._queues)} queues, "
             f"{len(self._bindings)} bindings>"
         )
+
+
+def _one_less(counts: dict[str, int], name: str) -> bool:
+    """@return: Whether there was one to take away."""
+    left = counts.pop(name, 0) - 1
+    if left > 0:
+        counts[name] = left
+    return left >= 0
 
 
 def _own(exchange: str) -> bool:

@@ -8,35 +8,16 @@ the other. What befalls the bytes in between is in L{txpika.test.toxics}.
 
 from __future__ import annotations
 
-import struct
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txpika.test.toxics import Direction, Flow, Rules
-
-#: Seconds after which it is looked again whether the last bytes have arrived; no kernel tells it by itself.
-LOOK_AGAIN = 0.001
-
-
-def under_way(handle: Any) -> int:
-    """
-    @param handle: A socket, or C{None}.
-    @return: Bytes that the other end's kernel does not have yet (tcp(7), SIOCOUTQ). 0 where no kernel tells.
-    """
-    if handle is None or sys.platform != "linux":
-        return 0
-    import fcntl
-    import termios
-
-    left: int = struct.unpack("i", fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)))[0]
-    return left
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -60,7 +41,7 @@ class Side(Protocol):
         self._reading = True
         self._finished = False
         self._holds: set[str] = set()
-        self._farewell: _Farewell | None = None
+        self._leaving = False
 
     # From the transport
 
@@ -74,6 +55,8 @@ class Side(Protocol):
 
     def readConnectionLost(self) -> None:
         self._reading = False
+        if self._leaving:
+            self.close()
         self.incoming.finish()
         self._pair.finished()
 
@@ -82,8 +65,6 @@ class Side(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost = True
-        if self._farewell is not None:
-            self._farewell.cancel()
         self._pair.side_lost(self)
 
     def pauseProducing(self) -> None:
@@ -112,21 +93,23 @@ class Side(Protocol):
     # Out
 
     def write(self, data: bytes) -> None:
-        if not self.lost and not self._finished:
-            self.transport.write(data)
+        self.transport.write(data)
 
     def finish(self) -> None:
         """FIN, after what was written."""
         if not self.lost and not self._finished:
-            self._finished = True
-            # A paused producer would keep the transport from ever coming to the FIN.
-            self.transport.unregisterProducer()
+            self._fin()
             self.other.go_on("transport")
-            self.transport.loseWriteConnection()
         self._pair.finished()
 
+    def _fin(self) -> None:
+        self._finished = True
+        # A paused producer would keep the transport from ever coming to the FIN.
+        self.transport.unregisterProducer()
+        self.transport.loseWriteConnection()
+
     def cut(self) -> None:
-        """RST to both, but to this side after what was written."""
+        """The connection ends here; this side still gets what was written."""
         self._pair.cut(self)
 
     def hold(self) -> None:
@@ -151,54 +134,21 @@ class Side(Protocol):
         if self.transport is not None and not self.lost:
             self.transport.abortConnection()
 
-    def abort_when_written(self) -> None:
-        """RST, after what was written."""
-        self._reading = False
-        if self.transport is not None and not self.lost:
-            self.transport.pauseProducing()
-            self.transport.unregisterProducer()
-            self._farewell = _Farewell(self.transport, self._pair.clock)
-            self._farewell.begin()
-
-
-@implementer(IPullProducer)
-class _Farewell:
-    """
-    Aborts when all is written and has arrived: an RST makes what is under way vanish.
-    """
-
-    def __init__(self, transport: Any, clock: Any) -> None:
-        self._transport = transport
-        self._clock = clock
-        self._begun = False
-        self._call: Any = None
-
-    def begin(self) -> None:
-        # Asks for more at once, whatever waits to be written; then, as it wants to write, when nothing does.
-        self._transport.registerProducer(self, False)
-        self._begun = True
-        self._transport.startWriting()
-
-    def resumeProducing(self) -> None:
-        if self._begun:
-            self._transport.unregisterProducer()
-            self._look()
-
-    def _look(self) -> None:
-        self._call = None
-        if under_way(self._transport.getHandle()):
-            self._call = self._clock.callLater(LOOK_AGAIN, self._look)
+    def leave(self) -> None:
+        """
+        FIN, after what was written. It is over when the other end has closed too; until then what that says is for
+        nobody. An RST would make vanish what the other end has not read yet.
+        """
+        if self.transport is None or self.lost:
+            return
+        self._leaving = True
+        if not self._finished:
+            self._fin()
+        if self._reading:
+            self._holds.clear()
+            self.transport.resumeProducing()
         else:
-            self._transport.abortConnection()
-
-    def stopProducing(self) -> None:
-        """It was lost before."""
-
-    def cancel(self) -> None:
-        """The transport is gone."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+            self.close()
 
 
 class Pair:
@@ -231,7 +181,6 @@ class Pair:
         self.client.other, self.broker.other = self.broker, self.client
         self.upstream = self.client.incoming = Flow(number, upstream, clock, self.broker, header=True)
         self.downstream = self.broker.incoming = Flow(number, downstream, clock, self.client, header=False)
-        self.clock = clock
         self._dial = dial
         self._gone = gone
         self._dialling: Deferred[Any] | None = None
@@ -278,7 +227,7 @@ class Pair:
         if side is self.client and self._dialling is not None:
             self._dialling.cancel()
         if not self._closing:
-            side.incoming.cut()  # RST, unless it was ours: what came before it is passed on first
+            side.incoming.cut()  # unless it was ours: what came before the end is passed on first
         self._check_over()
 
     def finished(self) -> None:
@@ -291,14 +240,14 @@ class Pair:
 
     def cut(self, last: Side) -> None:
         """
-        End it by RST.
+        End it: RST to one side, FIN to the other.
 
-        @param last: The side that still gets what was written for it.
+        @param last: The side that gets the FIN, after what was written for it.
         """
         if not self._closing:
             self._stop()
             last.other.abort()
-            last.abort_when_written()
+            last.leave()
 
     def reset(self) -> None:
         """RST to both sides, now. What was not yet sent vanishes."""
@@ -316,7 +265,6 @@ class Pair:
     def _check_over(self) -> None:
         if self.client.lost and self.broker.lost and not self._over:
             self._over = True
-            self._stop()
             self._gone(self)
             for trigger in (*self.upstream.matched, *self.downstream.matched):
                 trigger.done.callback(self.number)

@@ -41,7 +41,7 @@ class Socket:
     def __init__(self) -> None:
         self.writes: list[bytes] = []
         self.events: list[str] = []
-        self.reading = True
+        self.reading = self.delays = True
         self.producer: Any = None
         self.streaming = False
 
@@ -50,7 +50,7 @@ class Socket:
         return b"".join(self.writes)
 
     def setTcpNoDelay(self, on: bool) -> None:
-        assert on
+        self.delays = not on
 
     def write(self, data: bytes) -> None:
         assert type(data) is bytes
@@ -77,21 +77,9 @@ class Socket:
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         assert self.producer is None
         self.producer, self.streaming = producer, streaming
-        if not streaming:
-            producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
         self.producer = None
-
-    def startWriting(self) -> None:
-        self.events.append("flush")
-
-    def getHandle(self) -> None:
-        return None
-
-    def written(self) -> None:
-        """All of it has left."""
-        self.producer.resumeProducing()
 
 
 class Bench:

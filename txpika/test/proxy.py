@@ -147,7 +147,7 @@ class ChaosProxy:
 
     def limit_data(self, size: int, direction: Where = "both") -> None:
         """
-        Reset a connection after so many bytes.
+        End a connection after so many bytes, as L{cut_before} does.
 
         @param size: Bytes, from now on or from the beginning of a new connection.
         """
@@ -190,18 +190,22 @@ class ChaosProxy:
 
     def cut_before(self, frame: Kind, nth: int = 1, direction: Direction | None = None) -> Deferred[int]:
         """
-        Reset the connection on which the C{nth} such frame passes, counted over all from now on. What came before the
-        frame in its direction arrives.
+        End the connection on which the C{nth} such frame passes, counted over all from now on. Who sent it gets an RST.
+        The other side gets what came before the frame, and then FIN; nothing it says after that arrives.
 
         @param frame: A method's class, or C{"header"}, C{"body"} or C{"heartbeat"}.
         @param direction: Needed where both sides may send such a frame.
-        @return: Fires with the number of the pair when that is gone. Cancel it to wait no longer.
+        @return: Fires with the number of the pair when that is gone, so when the other side has hung up too. Cancel it
+            to wait no longer.
         @raise ValueError: when C{direction} is needed.
         """
         return self._trigger(frame, nth, direction, "before")
 
     def cut_after(self, frame: Kind, nth: int = 1, direction: Direction | None = None) -> Deferred[int]:
-        """As L{cut_before}, and the frame arrives too."""
+        """
+        As L{cut_before}, and the frame arrives too. A RabbitMQ that sees its client gone may not do any more what came
+        last: to have a message in a queue and no confirm of it, cut before, or drop, the confirm.
+        """
         return self._trigger(frame, nth, direction, "after")
 
     def drop_after(self, frame: Kind, nth: int = 1, direction: Direction | None = None) -> Deferred[int]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from txpika.test import pair
 from txpika.test.proxied import HEADER, HEARTBEAT, Bench, Socket
 
 
 class EndTests(SynchronousTestCase):
     """How a connection ends."""
+
+    def test_small_writes_do_not_wait(self) -> None:
+        bench = Bench()
+        self.assertFalse(bench.client.delays or bench.broker.delays)
 
     def test_both_sides_finish(self) -> None:
         for first, second in (("client", "broker"), ("broker", "client")):
@@ -41,39 +44,38 @@ class EndTests(SynchronousTestCase):
         bench.downstream(HEARTBEAT)
         self.assertEqual((bench.broker.events, bench.client.writes), ([], []))
         bench.clock.advance(1)
-        self.assertEqual((bench.broker.data, bench.broker.events), (HEADER, ["flush"]))
-        bench.broker.written()
-        self.assertEqual(bench.broker.events, ["flush", "abort"])
+        self.assertEqual((bench.broker.data, bench.broker.events), (HEADER, ["fin"]))
 
-    def test_the_end_waits_for_what_is_under_way(self) -> None:
-        left = [5, 5, 0]
-        self.patch(pair, "under_way", lambda handle: left.pop(0))
+    def test_who_is_left_is_read_to_its_end(self) -> None:
         bench = Bench()
-        bench.proxy.cut_after("heartbeat", direction="upstream")
-        bench.upstream(HEADER + HEARTBEAT)
-        bench.broker.written()
-        bench.clock.advance(pair.LOOK_AGAIN)
-        self.assertEqual(bench.broker.events, ["flush"])
-        bench.clock.advance(pair.LOOK_AGAIN)
-        self.assertEqual(bench.broker.events, ["flush", "abort"])
+        bench.client.producer.pauseProducing()
+        self.assertFalse(bench.broker.reading)
+        bench.lose(bench.pair.client)
+        self.assertTrue(bench.broker.reading)
+        bench.downstream(HEARTBEAT)
+        self.assertEqual((bench.client.writes, bench.broker.events), ([], ["fin"]))
+        bench.pair.broker.readConnectionLost()
+        self.assertEqual(bench.broker.events, ["fin", "lose"])
 
-    def test_a_reset_while_the_end_waits(self) -> None:
-        self.patch(pair, "under_way", lambda handle: 1)
+    def test_who_is_left_has_finished_before(self) -> None:
         bench = Bench()
-        bench.proxy.cut_after("heartbeat", direction="upstream")
-        bench.upstream(HEADER + HEARTBEAT)
-        bench.broker.written()
+        bench.pair.broker.readConnectionLost()
+        bench.lose(bench.pair.client)
+        self.assertEqual(bench.broker.events, ["fin", "lose"])
+
+    def test_a_reset_of_who_is_left(self) -> None:
+        bench = Bench()
         bench.lose(bench.pair.client)
         bench.proxy.reset()
-        self.assertEqual(bench.broker.events, ["flush", "abort"])
+        self.assertEqual(bench.broker.events, ["fin", "abort"])
         bench.lose(bench.pair.broker)
-        self.assertEqual((bench.clock.getDelayedCalls(), bench.proxy.connections), ([], []))
+        self.assertEqual(bench.proxy.connections, [])
 
     def test_a_reset_after_a_fin(self) -> None:
         bench = Bench()
         bench.pair.client.readConnectionLost()
         bench.lose(bench.pair.client)
-        self.assertEqual(bench.broker.events, ["fin", "flush"])
+        self.assertEqual(bench.broker.events, ["fin"])
 
     def test_reset(self) -> None:
         bench = Bench()
@@ -91,6 +93,20 @@ class EndTests(SynchronousTestCase):
         self.successResultOf(other.when_gone())
         self.assertEqual(bench.proxy.connections, [bench.pair])
         self.assertEqual(bench.clock.getDelayedCalls(), [])
+
+    def test_half_close_of_a_full_side(self) -> None:
+        bench = Bench()
+        bench.broker.producer.pauseProducing()
+        bench.proxy.half_close("upstream")
+        self.assertTrue(bench.client.reading)
+
+    def test_heal_after_reset(self) -> None:
+        bench = Bench()
+        bench.proxy.latency(1)
+        bench.upstream(HEADER)
+        bench.proxy.reset()
+        bench.proxy.heal()
+        self.assertEqual(bench.broker.writes, [])
 
     def test_half_close(self) -> None:
         bench = Bench()
@@ -122,5 +138,6 @@ class EndTests(SynchronousTestCase):
             joined.client.makeConnection(client)
             if how == "reset":
                 bench.proxy.reset()
+                self.assertEqual(bench.cancelled, [joined.broker])
             bench.lose(joined.client)
             self.assertEqual((bench.cancelled, bench.proxy.connections), ([joined.broker], [bench.pair]))

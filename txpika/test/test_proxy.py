@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from txpika.spec import Basic, Channel, Queue
 from txpika.test.fakes import frame, method
 from txpika.test.proxied import HEADER, HEARTBEAT, PUBLISHES, SESSION, URI, Bench
-from txpika.test.proxy import ChaosProxy
+from txpika.test.proxy import HOST, ChaosProxy
+from txpika.test.toxics import Direction
 
 
 class TriggerTests(SynchronousTestCase):
@@ -28,10 +34,9 @@ class TriggerTests(SynchronousTestCase):
 
     def assertCut(self, bench: Bench, fired: list[int], expected: bytes) -> None:
         self.assertEqual(bench.broker.data, expected)
-        self.assertEqual((bench.client.events, bench.broker.events), (["abort"], ["flush"]))
-        bench.broker.written()
-        self.assertEqual(bench.broker.events, ["flush", "abort"])
-        self.assertIsNone(bench.broker.producer)
+        self.assertEqual((bench.client.events, bench.broker.events), (["abort"], ["fin"]))
+        bench.pair.broker.readConnectionLost()
+        self.assertEqual(bench.broker.events, ["fin", "lose"])
         bench.lose(bench.pair.client)
         self.assertEqual((fired, bench.proxy.connections), ([], [bench.pair]))
         bench.lose(bench.pair.broker)
@@ -107,6 +112,13 @@ class TriggerTests(SynchronousTestCase):
         bench.upstream(HEADER + PUBLISHES[0])
         self.assertEqual((fired, bench.broker.data, bench.broker.events), (["drop", "cut"], HEADER, []))
 
+    def test_a_trigger_where_the_limit_is(self) -> None:
+        bench = Bench()
+        bench.proxy.limit_data(len(HEADER), "upstream")
+        bench.proxy.cut_before(Basic.Publish)
+        bench.upstream(HEADER + PUBLISHES[0])
+        self.assertEqual((bench.client.events, bench.broker.events), (["abort"], ["fin"]))
+
     def test_a_trigger_works_once_and_may_be_cancelled(self) -> None:
         bench = Bench()
         waiting = bench.proxy.cut_before(Basic.Publish)
@@ -115,6 +127,12 @@ class TriggerTests(SynchronousTestCase):
         bench.proxy.drop_after(Basic.Ack, direction="downstream")
         bench.upstream(HEADER + PUBLISHES[0])
         self.assertEqual(bench.broker.data, HEADER + PUBLISHES[0])
+        bench.proxy.cut_after(Basic.Publish)
+        bench.upstream(PUBLISHES[0])
+        other, _, upstream = bench.join()
+        other.client.dataReceived(HEADER + PUBLISHES[0])
+        self.assertEqual(upstream.data, HEADER + PUBLISHES[0])
+        self.assertEqual(bench.proxy._rules["upstream"].triggers, [])
 
     def test_the_direction_of_a_trigger(self) -> None:
         proxy = Bench().proxy
@@ -126,17 +144,19 @@ class TriggerTests(SynchronousTestCase):
         bench.upstream(HEADER)
         bench.downstream(HEARTBEAT + method(1, Queue.DeclareOk("q", 0, 0)))
         self.assertEqual(bench.client.data, HEARTBEAT)
-        self.assertEqual((bench.broker.events, bench.client.events), (["abort"], ["flush"]))
+        self.assertEqual((bench.broker.events, bench.client.events), (["abort"], ["fin"]))
 
     def test_latency_delays_a_cut(self) -> None:
-        bench = Bench()
+        bench = Bench(record=True)
         bench.proxy.latency(2, "upstream")
         bench.proxy.cut_after(Basic.Publish)
         bench.upstream(HEADER + PUBLISHES[0])
         self.assertEqual((bench.client.events, bench.broker.writes), ([], []))
+        bench.upstream(HEARTBEAT)
         bench.clock.advance(2)
         self.assertEqual(bench.broker.data, HEADER + method(1, Basic.Publish(0, "", "q0")))
-        self.assertEqual((bench.client.events, bench.broker.events), (["abort"], ["flush"]))
+        self.assertEqual((bench.client.events, bench.broker.events), (["abort"], ["fin"]))
+        self.assertEqual(bench.proxy.seen("upstream"), [(1, 1, Basic.Publish(0, "", "q0"))])
 
 
 class RecordTests(SynchronousTestCase):
@@ -159,6 +179,11 @@ class RecordTests(SynchronousTestCase):
             [(1, 1, Basic.Ack(1, False)), (1, 0, "heartbeat"), (1, 5, "method"), (1, 5, "method")],
         )
 
+    def test_a_method_without_its_numbers(self) -> None:
+        bench = Bench(record=True)
+        bench.downstream(frame(1, 5, b""))
+        self.assertEqual(bench.proxy.seen("downstream"), [(1, 5, "method")])
+
     def test_nothing_is_kept_unless_asked_for(self) -> None:
         bench = Bench()
         bench.upstream(HEADER + PUBLISHES[0])
@@ -175,3 +200,52 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(proxy._target, ("broker.example", 5673))
         proxy = ChaosProxy(Clock(), "amqp://localhost")
         self.assertEqual((proxy.uri, proxy._target), ("amqp://127.0.0.1:0", ("localhost", 5672)))
+
+
+class Talker(Protocol):
+    """Sends what it is told to when it is connected, and keeps what it gets."""
+
+    def __init__(self, says: bytes) -> None:
+        self.says = says
+        self.data = b""
+        self.lost: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(self.says)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.callback(None)
+
+
+class SocketTests(TestCase):
+    """Real sockets, and no broker."""
+
+    timeout = 30
+
+    async def cut(self, direction: Direction, upstream: bytes, downstream: bytes) -> tuple[bytes, bytes]:
+        """@return: What server and client got until the first heartbeat in that direction, and with it."""
+        server, client = Talker(downstream), Talker(upstream)
+        factory = Factory.forProtocol(lambda: server)
+        listening = await TCP4ServerEndpoint(reactor, 0, interface=HOST).listen(factory)
+        proxy = ChaosProxy(reactor, f"amqp://{HOST}:{listening.getHost().port}")
+        await proxy.start()
+        cut = proxy.cut_after("heartbeat", direction=direction)
+        await connectProtocol(HostnameEndpoint(reactor, HOST, proxy.port), client)
+        await cut
+        await server.lost
+        await client.lost
+        await proxy.stop()
+        await listening.stopListening()
+        return server.data, client.data
+
+    async def test_what_comes_before_a_cut_arrives(self) -> None:
+        for size in (0, 10, 100_000, 10_000_000):
+            frames = frame(3, 1, bytes(size)) + HEARTBEAT
+            server, _ = await self.cut("upstream", HEADER + frames * 2, frame(3, 1, bytes(3_000_000)))
+            self.assertTrue(server == HEADER + frames, len(server))
+            _, client = await self.cut("downstream", HEADER + frame(3, 1, bytes(3_000_000)), frames * 2)
+            self.assertTrue(client == frames, len(client))

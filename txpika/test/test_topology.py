@@ -189,6 +189,11 @@ class BindingTests(Recorded):
         self.record(Exchange.Unbind(destination="q", source="x", routing_key="k"))
         self.assertEqual(self.names(), ["x>q", "y>q", "x>r", "x>q"])
 
+    def test_bound_again(self) -> None:
+        """Once, in its first place."""
+        self.record(*(Queue.Bind(queue=name, exchange="x") for name in "qrq"))
+        self.assertEqual(self.names(), ["x>q", "x>r"])
+
     def test_unbound_what_was_never_bound(self) -> None:
         self.record(Exchange.Declare(exchange="x", auto_delete=True), Queue.Unbind(queue="q", exchange="x"))
         self.assertEqual(self.names(), ["x"])
@@ -196,7 +201,9 @@ class BindingTests(Recorded):
     def test_a_queue_whose_name_nobody_knows(self) -> None:
         """Declared without waiting for its name, and called C{""} ever since."""
         self.topology.record(Queue.Declare(nowait=True))
-        self.record(Queue.Bind(exchange="x"), Queue.Delete())
+        self.record(Queue.Bind(exchange="x"))
+        self.assertEqual(self.topology.plan(), [])
+        self.record(Queue.Unbind(exchange="x"), Queue.Delete())
         self.assertEqual(self.topology.plan(), [])
 
 
@@ -334,13 +341,28 @@ class ConsumerTests(Recorded):
         self.assertEqual(self.names(), [])
 
     def test_the_end_of_a_consumer_is_known_after_its_queue_was_declared_again(self) -> None:
-        """Delete and declare on one channel, while the broker's word to the consumer of another is on its way."""
+        """Delete and declare on one channel, twice, while the broker's word to consumers of another is on its way."""
         self.auto_delete()
+        for _ in range(2):
+            self.topology.consumer_added("q")
+            self.record(Queue.Delete(queue="q"), Queue.Declare(queue="q", auto_delete=True))
         self.topology.consumer_added("q")
-        self.record(Queue.Delete(queue="q"), Queue.Declare(queue="q", auto_delete=True))
-        self.topology.consumer_added("q")
+        for _ in range(2):
+            self.topology.consumer_gone("q")
+            self.assertEqual(self.names(), ["q"])
         self.topology.consumer_gone("q")
-        self.assertEqual(self.names(), ["q"])
+        self.assertEqual(self.names(), [])
+
+    def test_the_end_of_a_consumer_is_known_before_another_begins(self) -> None:
+        """Of a queue that was deleted twice, each time with its consumer."""
+        self.auto_delete()
+        for _ in range(2):
+            self.topology.consumer_added("q")
+            self.record(Queue.Delete(queue="q"), Queue.Declare(queue="q", auto_delete=True))
+        for _ in range(2):
+            self.topology.consumer_gone("q")
+        self.assertEqual(self.names(), ["q"], "as long as it waits for its first")
+        self.topology.consumer_added("q")
         self.topology.consumer_gone("q")
         self.assertEqual(self.names(), [])
 
@@ -398,7 +420,10 @@ class RenamingTests(Recorded):
     def test_its_consumers_follow(self) -> None:
         self.server_named("amq.gen-8", auto_delete=True)
         self.topology.consumer_added("amq.gen-8")
+        self.topology.consumer_added("amq.gen-9")  # a new one, who is quick
         self.topology.renamed("amq.gen-8", "amq.gen-9")
+        self.topology.consumer_gone("amq.gen-9")
+        self.assertIn("amq.gen-9", self.topology.queues)
         self.topology.consumer_gone("amq.gen-9")
         self.assertNotIn("amq.gen-9", self.topology.queues)
 

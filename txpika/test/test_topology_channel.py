@@ -76,11 +76,13 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual(repr(self.channel), "<ChannelRecord of 1 consumers>")
 
     def test_a_tag_used_again(self) -> None:
+        """It is another consumer, the last of all."""
         self.channel.consuming("a", Basic.Consume(queue="q"))
+        self.channel.consuming("b", Basic.Consume(queue="q"))
         self.channel.record(Basic.Qos(prefetch_count=5))
         self.channel.consuming("a", Basic.Consume(queue="r"))
-        again = Basic.Consume(queue="r", consumer_tag="a")
-        self.assertEqual(self.channel.steps(), [Basic.Qos(prefetch_count=5), again])
+        first, again = Basic.Consume(queue="q", consumer_tag="b"), Basic.Consume(queue="r", consumer_tag="a")
+        self.assertEqual(self.channel.steps(), [first, Basic.Qos(prefetch_count=5), again])
 
     def test_consumers_of_a_queue_with_a_new_name(self) -> None:
         self.channel.record(Queue.Declare(), Queue.DeclareOk("amq.gen-1"))

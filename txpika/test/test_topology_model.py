@@ -23,7 +23,7 @@ THEIRS = (Exchange.Declare(exchange="their x", type="topic"), Queue.Declare(queu
 
 TABLES: list[dict[str, Any]] = [{}, {}, {"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": True, "b": 2}]
 
-exchanges = st.sampled_from(["x1", "x2", "x3", "x4", "their x", "amq.topic"])
+exchanges = st.sampled_from(["x1", "x2", "x3", "x1", "x2", "x3", "their x", "amq.topic"])
 #: An index into what L{Program.queue} knows.
 queues = st.integers(0, 7)
 tables = st.sampled_from(TABLES)
@@ -93,8 +93,16 @@ class Program(RuleBasedStateMachine):
 
     def queue(self, choice: int) -> str:
         """A name, C{""}, or what the broker has named."""
-        known = ["q1", "q2", "q3", "their q", "", *(name for name in self.broker.queues if name.startswith("amq."))]
+        known = ["q1", "q2", "", "their q", *(name for name in self.broker.queues if name.startswith("amq."))]
         return known[choice % len(known)]
+
+    def there(self, *names: str) -> None:
+        """Declare exchanges and queues of this program, where they are not."""
+        for name in names:
+            if name.startswith("x") and name not in self.broker.exchanges:
+                self.declare_exchange(name, name != "x3", False, False, {})
+            elif name.startswith("q") and name not in self.broker.queues:
+                self.declare_queue(int(name[1]) - 1, False, name == "q1", False, False)
 
     def do(self, method: Any, done: Callable[[Any], None] = lambda resolved: None) -> None:
         """Call it, and note it when it succeeds; then use its arguments for something else."""
@@ -113,8 +121,6 @@ class Program(RuleBasedStateMachine):
 
     @rule(name=exchanges, auto_delete=flags, passive=st.sampled_from([False, False, True]), nowait=flags, table=tables)
     def declare_exchange(self, name: str, auto_delete: bool, passive: bool, nowait: bool, table: Any) -> None:
-        if name.startswith("x"):
-            auto_delete |= name in ("x1", "x2")
         self.do(Exchange.Declare(0, name, "topic", passive, False, auto_delete, False, nowait, dict(table)))
 
     @rule(name=exchanges, if_unused=flags)
@@ -139,11 +145,22 @@ class Program(RuleBasedStateMachine):
     @rule(choice=queues, source=exchanges, key=keys, table=tables, nowait=flags)
     def bind_queue(self, choice: int, source: str, key: str, table: Any, nowait: bool) -> None:
         name = self.queue(choice)
+        self.there(source, name)
         self.do(Queue.Bind(0, name, source, name if key == "same" else key, nowait, dict(table)))
 
     @rule(destination=exchanges, source=exchanges, key=keys, table=tables)
     def bind_exchange(self, destination: str, source: str, key: str, table: Any) -> None:
+        self.there(source, destination)
         self.do(Exchange.Bind(0, destination, source, key, False, dict(table)))
+
+    @rule(nowait=flags, exclusive=flags)
+    def set_up_a_chain(self, nowait: bool, exclusive: bool) -> None:
+        """Two auto-delete exchanges in a row, a queue of the broker's naming behind them, and one that consumes."""
+        self.there("x1", "x2")
+        self.do(Exchange.Bind(destination="x2", source="x1", nowait=nowait))
+        self.do(Queue.Declare(auto_delete=True, exclusive=exclusive))
+        self.do(Queue.Bind(exchange="x2", nowait=nowait))
+        self.consume(2, nowait)
 
     @rule(choice=st.integers(0), other_way_round=flags)
     def unbind(self, choice: int, other_way_round: bool) -> None:
@@ -153,7 +170,10 @@ class Program(RuleBasedStateMachine):
         binding = self.topology.bindings[choice % len(self.topology.bindings)]
         table = dict(sorted(binding.arguments.items(), reverse=other_way_round))
         if isinstance(binding, Queue.Bind):
-            self.do(Queue.Unbind(0, binding.queue, binding.exchange, binding.routing_key, table))
+            name, key = binding.queue, binding.routing_key
+            if name == self.channel.last_queue:
+                name, key = "", "" if key == name else key
+            self.do(Queue.Unbind(0, name, binding.exchange, key, table))
         else:
             self.do(Exchange.Unbind(0, binding.destination, binding.source, binding.routing_key, False, table))
 
@@ -175,11 +195,15 @@ class Program(RuleBasedStateMachine):
             self.channel.consuming(tag, resolved)
             self.topology.consumer_added(resolved.queue)
 
-        self.do(Basic.Consume(queue=self.queue(choice), consumer_tag=tag, nowait=nowait), consuming)
+        name = self.queue(choice)
+        self.there(name)
+        self.do(Basic.Consume(queue=name, consumer_tag=tag, nowait=nowait), consuming)
 
     @precondition(lambda self: self.broker.consumers)
     @rule(choice=st.integers(0))
     def cancel(self, choice: int) -> None:
+        """What the broker has said on this channel before it answers is heard before."""
+        self.hear_all()
         tag = self.broker.consumers[choice % len(self.broker.consumers)].tag
         self.broker.cancel(tag)
         self.ended(tag)

@@ -125,6 +125,45 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual(bench.broker.data, PUBLISHES[0])
         self.assertEqual([seen[2] for seen in bench.proxy.seen("upstream")][1:], ["header", "body"])
 
+    def test_blackhole_takes_all(self) -> None:
+        for data in (HEADER, b"GET / HTTP/1.0"):
+            bench = Bench()
+            bench.proxy.blackhole()
+            bench.upstream(data)
+            self.assertEqual(bench.broker.writes, [])
+
+    def test_coalesce_does_not_hurry_what_is_late(self) -> None:
+        bench = Bench()
+        bench.proxy.latency(1)
+        bench.proxy.coalesce(10, 5)
+        bench.upstream(HEADER + HEARTBEAT)
+        bench.clock.advance(0.5)
+        bench.upstream(HEARTBEAT * 2)
+        bench.clock.advance(0.5)
+        self.assertEqual(bench.broker.writes, [HEADER + HEARTBEAT])
+        bench.clock.advance(0.5)
+        self.assertEqual(bench.broker.writes, [HEADER + HEARTBEAT, HEARTBEAT * 2])
+
+    def test_the_size_of_pieces_is_the_last_one_said(self) -> None:
+        bench = Bench()
+        bench.proxy.coalesce(1000, 5, "upstream")
+        bench.proxy.slicer(4, "upstream")
+        bench.upstream(HEADER)
+        self.assertEqual(bench.broker.writes, [HEADER[:4]])
+        bench.proxy.coalesce(16, 5, "upstream")
+        bench.upstream(HEARTBEAT * 2)
+        self.assertEqual(bench.broker.writes[1:], [HEADER[4:] + HEARTBEAT * 2])
+
+    def test_limit_data_ends(self) -> None:
+        bench = Bench()
+        bench.proxy.limit_data(10)
+        bench.upstream(HEADER)
+        bench.proxy.heal()
+        bench.upstream(HEARTBEAT)
+        other, _, upstream = bench.join()
+        other.client.dataReceived(HEADER + HEARTBEAT)
+        self.assertEqual((bench.broker.data, upstream.data), (HEADER + HEARTBEAT,) * 2)
+
     def test_limit_data(self) -> None:
         session = b"".join(SESSION)
         for limit in range(len(session) + 1):
@@ -133,7 +172,7 @@ class FaultTests(SynchronousTestCase):
                 bench.proxy.limit_data(limit, "upstream")
                 bench.upstream(session, step)
                 self.assertEqual(bench.broker.data, session[:limit])
-                self.assertEqual((bench.client.events, bench.broker.events), (["abort"], ["flush"]))
+                self.assertEqual((bench.client.events, bench.broker.events), (["abort"], ["fin"]))
 
     def test_limit_data_counts_from_now_on_and_for_new_pairs(self) -> None:
         bench = Bench()

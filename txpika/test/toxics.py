@@ -40,7 +40,7 @@ _FRAME = struct.Struct(">BHI")
 _INDEX = struct.Struct(">I")
 _NAMES: dict[int, Plain] = {FRAME_HEADER: "header", FRAME_BODY: "body", FRAME_HEARTBEAT: "heartbeat"}
 
-#: In the place of bytes: nothing more comes (FIN), and: the connection ends here (RST).
+#: In the place of bytes: nothing more comes, and: the connection ends here.
 _FIN: Literal["fin"] = "fin"
 _CUT: Literal["cut"] = "cut"
 
@@ -125,7 +125,7 @@ class Out(Protocol):
         """There are no more."""
 
     def cut(self) -> None:
-        """The connection ends here, with what was written before."""
+        """The connection ends here: what was written arrives, and nothing goes back."""
 
     def hold(self) -> None:
         """Too much waits: read no more of the source."""
@@ -166,7 +166,6 @@ class Flow:
         self._waiting: deque[tuple[float, bytes | Literal["fin", "cut"]]] = deque()
         self._held = 0
         self._at = 0
-        self._free_at = 0.0
         self._call: Any = None
         self._holding = False
 
@@ -275,11 +274,10 @@ class Flow:
 
     def changed(self) -> None:
         """The rules are other ones: what waits may have waited long enough."""
-        self._free_at = 0.0
         self._run()
 
     def _push(self, item: bytes | Literal["fin", "cut"]) -> None:
-        if self._waiting or self._rules.delays:
+        if self._rules.delays:
             self._waiting.append((self._clock.seconds(), item))
             self._held += len(item) if isinstance(item, bytes) else 0
             if self._call is None or self._rules.coalesce:
@@ -302,7 +300,6 @@ class Flow:
                 break
             self._put(self._take())
             if self._rules.slice and self._waiting:
-                self._free_at = self._clock.seconds() + self._rules.slice_delay
                 self._schedule(self._rules.slice_delay)
                 break
         self._check_room()
@@ -318,7 +315,7 @@ class Flow:
         at = self._waiting[0][0] + self._rules.latency
         if self._rules.coalesce and self._held < self._rules.coalesce:
             at += self._rules.coalesce_seconds
-        return max(at, self._free_at)
+        return at
 
     def _take(self) -> bytes | Literal["fin", "cut"]:
         """@return: What is to be written next, as one."""
@@ -370,7 +367,6 @@ class Flow:
             self.forwarded += len(item)
             self._out.write(item)
         if self.left == 0:
-            self.stop()
             self._out.cut()
 
 
