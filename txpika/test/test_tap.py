@@ -46,6 +46,14 @@ async def slow(delivery):
         await deferLater(reactor, 0.02)
     plain(delivery)
 
+async def held(delivery):
+    from twisted.internet import reactor
+    if os.path.exists("hold"):
+        print("held", flush=True)
+        while os.path.exists("hold"):
+            await deferLater(reactor, 0.02)
+    plain(delivery)
+
 class Made:
     def __init__(self):
         self.prefix = "made"
@@ -371,14 +379,19 @@ class WalkthroughTests(TapTestCase):
 
     async def test_ten_thousand_messages_and_a_restart(self) -> None:
         channel = await self.with_queue()
-        command = self.start("plain", "--prefetch", "50", "--drain-timeout", "10")
+        command = self.start("held", "--prefetch", "50", "--drain-timeout", "10", "--health", "unix:health")
         await command.says("Consuming")
         bodies = [str(number) for number in range(self.count)]
         half = self.count // 2
         for first in range(0, half, 500):
             await self.publish(channel, *bodies[first : first + 500])
-        await self.until(lambda: self.noted(half // 2))
+            if first == half - 1000:
+                (self.folder / "hold").touch()
+        # With the handler at work on deliveries that will not be acknowledged.
+        await command.says("held")
         await deferToThread(broker.ctl, "stop_app")
+        self.assertEqual((await health(self.socket))[0], 503)
+        (self.folder / "hold").unlink()
         await deferToThread(broker.ctl, "start_app")
         channel = await self.channel()
         for first in range(half, self.count, 500):
@@ -391,10 +404,13 @@ class WalkthroughTests(TapTestCase):
         self.assertLess(reactor.seconds() - began, 10)
         self.assertEqual((await channel.queue_declare(self.queue, passive=True)).message_count, 0)
         firsts: set[str] = set()
+        again = 0
         for body, redelivered in (line.split() for line in self.notes()):
             self.assertTrue(body not in firsts or redelivered == "True", f"{body} came twice as if it were new")
+            again += body in firsts
             firsts.add(body)
         self.assertEqual(len(firsts), self.count)
+        self.assertTrue(1 <= again <= 50, again)  # no more than the prefetch count, and the test tests something
 
     async def noted(self, count: int) -> bool:
         return len({line.split()[0] for line in self.notes()}) >= count
