@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from io import StringIO
+from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txpika import last_words
 from txpika._version import __version__
-from txpika.queue_consumer import Terms
+from txpika.queue_consumer import POLICIES, Terms
 from txpika.tap_options import VARIABLE, Options
 
 URI = "amqp://somebody:hidden%40word@broker.example:5673/orders"
@@ -148,6 +152,23 @@ class OptionsTests(SynchronousTestCase):
         self.patch(sys, "stdout", stdout)
         self.assertEqual(self.assertRaises(SystemExit, Options().parseOptions, ["--version"]).code, 0)
         self.assertEqual(stdout.getvalue(), f"txpika {__version__}\n")
+
+    def test_the_page_tells_of_every_option_and_exit_code(self) -> None:
+        path = Path(__file__).resolve().parents[2] / "docs" / "services.rst"
+        if not path.exists():
+            raise SkipTest("only in a checkout of the repository")
+        text = path.read_text()
+        defaults = {str(name): default for name, _, default, *_ in Options.optParameters}
+        for name in (*defaults, "uri", "queue"):
+            default = defaults.get(name)
+            value = "" if default is None else f" {default:g}" if isinstance(default, float) else f" {default}"
+            self.assertIn(f"``--{name}{value}", text)
+        for policy in POLICIES:
+            self.assertIn(f"``{policy}``:", text)
+        codes = {value for name, value in vars(last_words).items() if name.isupper() and isinstance(value, int)}
+        self.assertEqual({int(code) for code in re.findall(r"^(\d+)  ", text, re.MULTILINE)}, {0, *codes})
+        for included in re.findall(r"literalinclude:: (\S+)", text):
+            self.assertTrue((path.parent / included).is_file(), included)
 
     def test_help_tells_of_every_option(self) -> None:
         text = str(Options())
