@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import uuid
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import gatherResults, succeed
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
@@ -237,6 +238,19 @@ class LifeTests(TapTestCase):
         command.signal("TERM")
         await command.ended
         self.assertNotIn(password, command.stdout + command.stderr)
+
+    async def test_as_a_daemon(self) -> None:
+        channel = await self.with_queue()
+        await self.publish(channel, "one")
+        command = self.start("plain", runner=("twistd", "--pidfile=pid", "--logfile=log"))
+        self.assertEqual((await command.ended, command.stdout, command.stderr), (0, "", ""))
+        await self.until_notes("one False")
+        pid = self.folder / "pid"
+        self.addCleanup(lambda: pid.exists() and os.kill(int(pid.read_text()), signal.SIGKILL))
+        os.kill(int(pid.read_text()), signal.SIGTERM)
+        await self.until(lambda: succeed(not pid.exists()))
+        self.assertIn("Draining", (self.folder / "log").read_text())
+        self.assertEqual((await channel.queue_purge(self.queue)).message_count, 0)
 
 
 class HealthTests(TapTestCase):
