@@ -77,12 +77,7 @@ class Options(UsageOptions):
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except UsageError as error:
             # Else twist would print its own help after it, and twistd before.
-            text = str(error)
-        else:
-            return
-        finally:
-            del options  # a URI in it would be in a traceback with the values of names
-        leave(NAME, text)
+            leave(NAME, str(error))
 
     def opt_uri(self, uri: str) -> None:
         """AMQP URI: amqp://user:password@host:port/vhost"""
@@ -159,10 +154,7 @@ def _parsed(source: str, uri: str) -> ConnectionParameters:
     try:
         return parse_uri(uri)
     except (ValueError, TypeError, OSError) as error:
-        text = str(error)
-    finally:
-        del uri
-    raise UsageError(f"{source}: {text}")
+        raise UsageError(f"{source}: {error}") from None
 
 
 def _whole(name: str, value: object, high: int) -> int:

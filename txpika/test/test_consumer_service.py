@@ -68,6 +68,7 @@ class ConsumerServiceTests(SynchronousTestCase):
         stopped = service.stopService()
         self.broker.run()
         self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_a_service(self) -> None:
         service = self.make()
@@ -108,9 +109,23 @@ class ConsumerServiceTests(SynchronousTestCase):
         service = self.make(factory=lambda: made)
         self.start(service)
         self.stop(service)
-        self.assertEqual(self.ending.failures, [])
-        self.assertEqual(self.broker.line.sent(Basic.Consume), [])
+        made.callback(self.handle)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual((self.ending.failures, service.queues), ([], {}))
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_not_well_without_a_connection(self) -> None:
+        """Although there is a consumer that will go on."""
+        service = self.make()
+        self.start(service)
+        self.broker.line.lose()
+        well, page = service.health()
+        queues: Any = page["queues"]
+        self.assertEqual((well, queues["a"]["consuming"]), (False, False))
+        self.assertIn("reset", str(page["last_error"]))
+        for _ in range(3):
+            self.broker.run(1)
+        self.assertTrue(service.health()[0])
 
     def test_a_factory_that_gives_no_handler(self) -> None:
         service = self.make(factory=lambda: 1)

@@ -119,7 +119,7 @@ class SettingUpTests(QueueConsumerTestCase):
         stopped = self.service.stopService()
         self.broker.run(11)  # it does not answer, and so the closing takes its time
         self.successResultOf(stopped)
-        self.broker.run(100)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual((self.refusals, consumer.consuming, len(self.broker.lines)), ([], False, 1))
 
 
@@ -195,7 +195,7 @@ class AgainTests(QueueConsumerTestCase):
         self.broker.line.send(1, Basic.Cancel(self.sent(Basic.Consume)[0].consumer_tag))
         self.broker.run()
         consumer.stop()
-        self.broker.run(100)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertFalse(consumer.consuming)
         self.assertEqual((len(self.sent(Basic.Consume)), self.refusals), (1, []))
 

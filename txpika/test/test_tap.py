@@ -246,11 +246,15 @@ class LifeTests(TapTestCase):
         self.assertEqual((await command.ended, command.stdout, command.stderr), (0, "", ""))
         await self.until_notes("one False")
         pid = self.folder / "pid"
-        self.addCleanup(lambda: pid.exists() and os.kill(int(pid.read_text()), signal.SIGKILL))
+        self.addCleanup(self.kill, pid)
         os.kill(int(pid.read_text()), signal.SIGTERM)
         await self.until(lambda: succeed(not pid.exists()))
         self.assertIn("Draining", (self.folder / "log").read_text())
         self.assertEqual((await channel.queue_purge(self.queue)).message_count, 0)
+
+    def kill(self, pid: Path) -> None:
+        if pid.exists():
+            os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 class HealthTests(TapTestCase):
