@@ -37,6 +37,11 @@ from twisted.plugin import getCache
 seen = getCache(twisted.plugins)
 assert "txpika_plugin" in seen, "Twisted does not see the plugin file"
 assert "twisted_trial" in seen, "Twisted no longer sees its own plugins"
+from twisted.application.service import IServiceMaker
+from twisted.plugin import getPlugins
+commands = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
+assert "txpika-consumer" in commands, sorted(commands)
+commands["txpika-consumer"].options()
 assert "twisted.internet.reactor" not in sys.modules, "looking for plugins installed a reactor"
 """
 
@@ -51,15 +56,17 @@ assert importlib.util.find_spec("txpika") is None
 """
 
 
-def run(folder: Path, *command: str | Path) -> None:
+def run(folder: Path, *command: str | Path) -> str:
     """
     Run a command in C{folder}.
 
+    @return: What it printed.
     @raise SystemExit: It failed; what it said is printed.
     """
     done = subprocess.run(list(map(str, command)), cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))[:200]}\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def check(folder: Path, name: str, *what: str | Path) -> None:
@@ -78,6 +85,11 @@ def check(folder: Path, name: str, *what: str | Path) -> None:
     pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
     run(empty, *pip, "install", *what)
     run(empty, python, "-c", PROGRAM)
+    twist = environment / "bin" / "twist"
+    if "txpika-consumer" not in run(empty, twist, "--help"):
+        sys.exit(f"{name}: twist --help does not list txpika-consumer")
+    run(empty, twist, "txpika-consumer", "--help")
+    run(empty, environment / "bin" / "twistd", "txpika-consumer", "--help")
     run(empty, *pip, "uninstall", "--yes", "txpika")
     run(empty, python, "-c", AFTERWARDS)
     print(f"{name}: ok")

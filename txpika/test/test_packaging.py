@@ -248,6 +248,39 @@ class PluginTests(SynchronousTestCase):
             raise SkipTest("txpika is not installed: run `make venv`")
         self.assertEqual(len(found.split()), 1)
 
+    def twist(self, *arguments: str) -> str:
+        """@return: What C{twist} prints, in an empty folder."""
+        folder = self.mktemp()
+        os.mkdir(folder)
+        done = subprocess.run(
+            [sys.executable, os.path.join(os.path.dirname(sys.executable), "twist"), *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": os.path.dirname(txpika.__path__[0])},
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout
+
+    def test_twist_lists_the_commands_and_knows_their_options(self) -> None:
+        self.assertIn("txpika-consumer", self.twist("--help"))
+        self.assertIn("--queue=", self.twist("txpika-consumer", "--help"))
+
+    def test_to_find_the_commands_nothing_is_imported(self) -> None:
+        folder = self.mktemp()
+        os.mkdir(folder)
+        program = (
+            "import json, sys\n"
+            "from twisted.application.service import IServiceMaker\n"
+            "from twisted.plugin import getPlugins\n"
+            "found = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}\n"
+            "loaded = sorted({'txpika', 'twisted.internet.reactor'} & set(sys.modules))\n"
+            "maker = found['txpika-consumer']\n"
+            "print(json.dumps([loaded, maker.options.__name__, maker.makeService.__name__,"
+            " 'twisted.internet.reactor' in sys.modules]))"
+        )
+        self.assertEqual(json.loads(run_python(program, folder)), [[], "Options", "makeService", False])
+
     def test_our_folders_do_not_hide_twisteds(self) -> None:
         project()
         for folder in ("twisted", "twisted/plugins"):

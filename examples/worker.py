@@ -1,0 +1,9 @@
+"""
+A handler for C{twist txpika-consumer}. It may as well return a Deferred, or be a plain function.
+"""
+
+import txpika
+
+
+async def handle(delivery: txpika.Delivery) -> None:
+    print(delivery.body.decode(), flush=True)
