@@ -118,7 +118,7 @@ class ServiceLive(TestCase):
             while left:
                 left.pop()
                 name: str | None = None
-                while name not in self.ledger.confirmed | self.ledger.returned:
+                while name is None or self.ledger.outcomes[name][-1] not in ("confirmed", "returned"):
                     await self.service.when_open()
                     name = await self.ledger.publish(
                         self.publisher, "", self.queue, b"x", PERSISTENT, mandatory=True, again=name
@@ -299,7 +299,7 @@ class BrokerTests(ServiceLive):
             if _ % 10 == 0:
                 await self.ctl("close_all_connections", "maint")
             else:
-                await self.proxy.cut_after(Basic.Ack, 20, "downstream")
+                await self.proxy.cut_after(Basic.Ack, 5, "downstream")
             await opened
         self.stopping = True
         await publishing
