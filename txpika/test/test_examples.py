@@ -121,6 +121,31 @@ class ExampleTests(TestCase):
         program.transport.signalProcess("TERM")
         await program.ended
 
+    def test_a_service_survives_its_broker(self) -> Deferred[None]:
+        return ensureDeferred(self._service())
+
+    async def _service(self) -> None:
+        program = Program(str(EXAMPLES / "service.py"), TXPIKA_URI=self.uri)
+        await program.printed(b"open \ntaking orders\n")
+        program.output = b""
+        broker.ctl("stop_app")
+        await program.printed(b"waiting ")
+        broker.ctl("start_app")
+        await program.printed(b"recovering \nopen \n")
+        connection = await txpika.connect(self.uri)
+        channel = await connection.channel()
+        await channel.basic_publish("", "orders", b"tea")
+        async for delivery in await channel.basic_consume("bills", no_ack=True):
+            self.assertEqual(delivery.body, b"bill for tea")
+            break
+        assert program.transport is not None
+        program.transport.signalProcess("INT")
+        await program.printed(b"draining \nclosed \n")
+        await program.ended
+        for queue in ("orders", "bills"):
+            self.assertEqual((await channel.queue_delete(queue)).message_count, 0)
+        await connection.close()
+
 
 class ConnectingTests(TestCase):
     """The examples of docs/connecting.rst, and what that says."""

@@ -1,0 +1,1 @@
+``AMQPService``: a connection that heals itself, as a Twisted service. Its channels survive their connections: what they declared, bound and consumed is set up again, the same consumers go on, and acks of deliveries from before are never written. Publishes may wait for the next connection (``publish_wait``), and ``stopService()`` drains. See ``docs/services.rst``.
