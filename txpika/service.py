@@ -265,6 +265,7 @@ class AMQPService(Service):
             return
         Service.startService(self)
         self._begin()
+        self.state = "stopped"
         self._client.startService()
 
     def stopService(self) -> Deferred[None]:

@@ -152,7 +152,11 @@ class LifeTests(ServiceTestCase):
     def test_again(self) -> None:
         self.start()
         self.stop()
-        self.start()
+        self.service.startService()
+        self.assertEqual(self.service.state, "connecting")
+        waiting = self.service.when_open()
+        self.broker.run()
+        self.successResultOf(waiting)
         self.channel()
         self.assertEqual(self.service.state, "open")
         self.stop()
