@@ -134,3 +134,26 @@ class BatchTests(Consuming):
         self.successResultOf(self.take(new)).ack()
         there.ack()
         self.assertEqual([number for _, number, _ in self.peer.frames()], [1, 2])
+
+
+class SettledTests(Consuming):
+    """C{Delivery.settled}."""
+
+    def test_until_it_is(self) -> None:
+        seen: list[Delivery] = []
+        self.peer.consuming(self.channel, seen.append)
+        self.deliver(b"1", b"2", b"3", b"4")
+        self.assertEqual([each.settled for each in seen], [False] * 4)
+        seen[0].ack()
+        seen[1].reject()
+        self.assertEqual([each.settled for each in seen], [True, True, False, False])
+        seen[2].nack(multiple=True)
+        self.assertEqual([each.settled for each in seen], [True, True, True, False])
+        self.peer.lose()
+        self.assertTrue(seen[3].settled)
+
+    def test_without_ack(self) -> None:
+        seen: list[Delivery] = []
+        self.peer.consuming(self.channel, seen.append, no_ack=True)
+        self.deliver(b"1")
+        self.assertTrue(seen[0].settled)

@@ -297,3 +297,33 @@ class ArgumentTests(ConsumerTestCase):
         self.peer.frames()
         self.assertIn("generator", str(self.assertRaises(TypeError, self.channel.basic_consume, "q", generator)))
         self.assertEqual(self.peer.frames(), [])
+    def test_the_body_of_a_loop_ends(self) -> None:
+        consumer = self.consume()
+        self.deliver(2)
+        delivery = self.successResultOf(self.next(consumer))
+        self.assertEqual(consumer.running, 1)
+        draining = consumer.drain(5)
+        self.cancel_ok()
+        self.assertNoResult(draining)
+        delivery.ack()
+        self.failureResultOf(self.next(consumer), StopAsyncIteration)
+        self.assertEqual(self.successResultOf(draining), 0)
+        self.assertEqual(self.sent()[-2:], [Basic.Nack(2, False, True), Basic.Ack(1)])
+
+    def test_the_body_of_a_loop_takes_too_long(self) -> None:
+        consumer = self.consume()
+        self.deliver()
+        self.successResultOf(self.next(consumer))
+        draining = consumer.drain(5)
+        self.cancel_ok()
+        self.peer.clock.advance(5)
+        self.assertEqual(self.successResultOf(draining), 1)
+
+    def test_a_loop_that_was_left(self) -> None:
+        consumer = self.consume()
+        self.deliver()
+        self.successResultOf(self.next(consumer)).ack()
+        self.assertEqual(consumer.running, 0)
+        draining = consumer.drain(5)
+        self.cancel_ok()
+        self.assertEqual(self.successResultOf(draining), 0)
