@@ -17,7 +17,7 @@ from typing import Any, Self
 from txpika.adapters.attributes import Attributes
 from txpika.adapters.blocking_channel import BlockingChannel
 from txpika.adapters.blocking_events import MAX_EVENTS, Events, Later
-from txpika.adapters.checking import need_callback
+from txpika.adapters.checking import check_channel_number, check_number, check_strategy, need_callback
 from txpika.adapters.dial import Dialling, tls_of
 from txpika.adapters.failures import failure
 from txpika.adapters.sockets import SocketTransport
@@ -110,6 +110,7 @@ class BlockingConnection(Attributes):
             self.parameters = parameters_of(parameters)
         finally:
             del parameters  # tracebacks may show what is in a name, and this may have a password in it
+        check_strategy(reconnection_strategy)
         self._strategy = NullReconnectionStrategy() if reconnection_strategy is None else reconnection_strategy
         self._retry = Retry()
         self._make_waiter: type[Threaded | Running] = Threaded if io_thread else Running
@@ -268,7 +269,13 @@ class BlockingConnection(Attributes):
         @param channel_number: C{None} takes a free one.
         @param timeout: How long to wait for the broker, in seconds.
         @return: An open channel.
+        @raise CloseReason: when the connection is not open.
+        @raise NoFreeChannels: when the broker allows no more.
+        @raise InvalidChannelNumber: when that number is not free, or too high.
         """
+        check_channel_number(channel_number)
+        if timeout is not None:
+            seconds("timeout", timeout)
 
         def open_channel() -> tuple[BlockingChannel, Any]:
             core = self._core.open_channel(self.box, timeout, channel_number)
@@ -336,6 +343,8 @@ class BlockingConnection(Attributes):
             takes.
         @raise CloseReason: when the connection has ended, and there is nothing to hand over any more.
         """
+        if time_limit is not None:
+            check_number("time_limit", time_limit)
         self.waiter.wait(self.something, time_limit)
         if not self.dispatch():
             self.check()
@@ -346,7 +355,7 @@ class BlockingConnection(Attributes):
 
         @raise CloseReason: when the connection ends meanwhile.
         """
-        if duration:
+        if duration != 0:
             seconds("duration", duration)
         deadline = self.waiter.loop.seconds() + duration
         while True:
@@ -359,8 +368,14 @@ class BlockingConnection(Attributes):
         Call C{callback} in C{delay} seconds, from inside what hands over events.
 
         @return: For L{remove_timeout}.
+        @raise TypeError: when an argument is of a wrong type.
+        @raise ValueError: when C{delay} is NaN.
+        @raise CloseReason: when it was closed: nothing hands over events any more.
         """
+        check_number("delay", delay)
         need_callback(callback)
+        if self.waiter.closed:
+            self.check()
         later = Later(callback)
         later.timer = self.waiter.call(self.waiter.loop.callLater, delay, self.event, None, later)
         return later
@@ -369,9 +384,11 @@ class BlockingConnection(Attributes):
 
     def remove_timeout(self, timeout_id: Any) -> None:
         """Undo L{call_later}. Harmless when it has happened."""
-        timeout_id.cancel()
+        if not isinstance(timeout_id, Later):
+            raise TypeError(f"timeout_id must be what call_later has returned, not {type(timeout_id).__name__}")
         if not self.waiter.closed:
             self.waiter.call(timeout_id.timer.cancel)
+        timeout_id.cancel()
 
     def add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
         """

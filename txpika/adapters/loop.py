@@ -21,6 +21,8 @@ from itertools import count
 from threading import get_ident
 from typing import Any, ClassVar, Self
 
+from txpika.adapters.checking import check_number
+
 #: What a handler can be told about its descriptor, and what it can wait for: the values of Linux's epoll.
 READ = 0x0001
 WRITE = 0x0004
@@ -328,7 +330,10 @@ class IOLoop:
         Call C{callable(*args)} in C{delay} seconds.
 
         @return: Has a C{cancel()}.
+        @raise TypeError: when C{delay} is no number.
+        @raise ValueError: when it is NaN.
         """
+        check_number("delay", delay)
         timer = Timer(self, self.seconds() + delay, next(self._order), callable, args)
         heapq.heappush(self._timers, timer)
         self.wake()
@@ -341,7 +346,10 @@ class IOLoop:
         As L{callLater}, at a time of C{time.time()}: what pika's loop of 2011 had.
 
         @param deadline: In seconds since 1970.
+        @raise TypeError: when it is no number.
+        @raise ValueError: when it is NaN.
         """
+        check_number("deadline", deadline)
         return self.callLater(max(0.0, deadline - time.time()), callback)
 
     def remove_timeout(self, timeout: Timer) -> None:

@@ -8,6 +8,8 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from math import inf
 from typing import Any, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -130,6 +132,30 @@ class BlockingTests(BlockingTestCase):
         ):
             self.assertRaises(error, call)
         self.assertTrue(self.channel.is_open)
+
+    def test_wrong_arguments_of_the_connection(self) -> None:
+        """They are refused by their names, and nothing is written."""
+        connection: Any = self.connection
+        nan = float("nan")
+        sent = connection._core.wire.bytes_sent
+        wrong: list[tuple[type[Exception], str, Callable[[], object]]] = [
+            *((TypeError, "channel_number", partial(connection.channel, each)) for each in (1.0, "x", True)),
+            *((ValueError, "channel_number", partial(connection.channel, each)) for each in (0, -1)),
+            *((TypeError, "timeout", partial(connection.channel, timeout=each)) for each in ("x", True)),
+            *((ValueError, "timeout", partial(connection.channel, timeout=each)) for each in (0, -1, nan, inf)),
+            *((TypeError, "delay", partial(connection.call_later, each, print)) for each in ("x", None)),
+            (ValueError, "delay", partial(connection.call_later, nan, print)),
+            (ValueError, "delay", partial(connection.add_timeout, nan, print)),
+            *((TypeError, "duration", partial(connection.sleep, each)) for each in ("x", "", None)),
+            *((ValueError, "duration", partial(connection.sleep, each)) for each in (-1, nan, inf)),
+            (TypeError, "time_limit", partial(connection.process_data_events, "x")),
+            (ValueError, "time_limit", partial(connection.process_data_events, nan)),
+            *((TypeError, "timeout_id", partial(connection.remove_timeout, each)) for each in ("x", None)),
+            (TypeError, "reconnection_strategy", partial(BlockingConnection, self.uri, 5)),
+        ]
+        for error, name, call in wrong:
+            self.assertIn(name, str(self.assertRaises(error, call)))
+        self.assertEqual((connection._core.wire.bytes_sent, list(connection._core.channels)), (sent, [1]))
 
     # Publishing
 
@@ -291,6 +317,7 @@ class BlockingTests(BlockingTestCase):
         self.connection.close()
         self.assertRaises(ConnectionClosed, self.connection.channel)
         self.assertRaises(ConnectionClosed, self.connection.process_data_events)
+        self.assertRaises(ConnectionClosed, self.connection.call_later, 0, lambda: None)
 
     def test_not_let_in(self) -> None:
         known = parse_uri(self.uri)
