@@ -11,12 +11,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from random import shuffle
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
 from txpika.adapters.attributes import Attributes
 from txpika.adapters.blocking_channel import BlockingChannel
-from txpika.adapters.blocking_events import MAX_EVENTS, Events, Later
+from txpika.adapters.blocking_events import MAX_EVENTS, SKIPPED, Events, Later
+from txpika.adapters.blocking_retry import Retry
 from txpika.adapters.checking import check_channel_number, check_number, check_strategy, need_callback
 from txpika.adapters.dial import Dialling, tls_of
 from txpika.adapters.failures import failure
@@ -33,43 +35,6 @@ from txpika.spec import Connection as Methods
 from txpika.uri import parameters_of
 
 
-class Retry:
-    """
-    What a reconnection strategy sees of a connection that waits for its next attempt.
-
-    @cvar user_closed: It was not closed by the program.
-    """
-
-    user_closed = False
-
-    def __init__(self) -> None:
-        self._delay = 0.0
-        self._callback: Callable[[], object] | None = None
-        self._again = False
-
-    def add_timeout(self, delay: float, callback: Callable[[], object]) -> None:
-        """The strategy wants to wait so many seconds."""
-        self._delay, self._callback = delay, callback
-
-    def remove_timeout(self, _timer: None) -> None:
-        """It wants that no more."""
-        self._callback = None
-
-    def reconnect(self) -> None:
-        """It wants another attempt."""
-        self._again = True
-
-    def wanted(self, waiter: Waiter) -> bool:
-        """Wait for as long as the strategy wants; return whether it wants another attempt then."""
-        if self._callback is not None:
-            waiter.wait(lambda: self._callback is None, self._delay)
-            callback, self._callback = self._callback, None
-            if callback is not None:
-                callback()
-        again, self._again = self._again, False
-        return again
-
-
 class BlockingConnection(Attributes):
     """
     A connection that is open when it has been made.
@@ -82,6 +47,13 @@ class BlockingConnection(Attributes):
     the thread that called it; what they raise comes out of it, and the connection is not hurt. A handler may call any
     of these itself: meanwhile it gets no other message of its consumer. As a context manager it closes at the end of
     the block.
+
+    A handler of a signal calls L{add_callback_threadsafe}. It may call C{channel.stop_consuming} and the methods called
+    C{close} as well: when it has interrupted the work of this connection, they happen a moment later, when that is
+    done. Other methods raise L{txpika.exceptions.RecursiveOperationDetected} then. With C{io_thread} it may call all.
+
+    In a child of the process that made it, all it can do is L{close}, which lets go of the child's descriptors and
+    tells the broker nothing; other methods raise L{txpika.exceptions.WrongThread}. L{connect} works after that.
 
     @ivar parameters: What it was made with.
     """
@@ -116,6 +88,8 @@ class BlockingConnection(Attributes):
         self._make_waiter: type[Threaded | Running] = Threaded if io_thread else Running
         self.waiter: Waiter = self._make_waiter()
         self._events = Events()
+        self._connecting = Lock()
+        self._transport: SocketTransport | None = None
         self._holding = False
         self._dispatching = False
         self._ended = True
@@ -138,13 +112,24 @@ class BlockingConnection(Attributes):
         """
         Connect once more, after it has ended. Channels of before stay closed.
 
-        @raise NotConnected: when it is open.
+        @raise NotConnected: when it is open, or another thread is about to open it.
         """
+        if not self._connecting.acquire(blocking=False):
+            raise NotConnected("the connection is being made already")
+        try:
+            self._connect()
+        finally:
+            self._connecting.release()
+
+    reconnect = connect
+
+    def _connect(self) -> None:
         self._bury()
-        if not self._ended:
-            raise NotConnected("the connection has not ended: close it first")
         if self.waiter.closed:
             self.waiter = self._make_waiter()
+        self.waiter.check()
+        if not self._ended:
+            raise NotConnected("the connection has not ended: close it first")
         while True:
             self._strategy.on_connect_attempt(self._retry)
             try:
@@ -156,8 +141,6 @@ class BlockingConnection(Attributes):
             else:
                 self._strategy.on_connection_open(self._retry)
                 return
-
-    reconnect = connect
 
     def _bury(self) -> None:
         """If its thread was ended by what the program raised in it, see to the rest."""
@@ -177,7 +160,7 @@ class BlockingConnection(Attributes):
         self._opened = opened
         self._ended = False
         self._reason = None
-        self._transport: SocketTransport | None = None
+        self._transport = None
         self._core = Core(self.parameters, self.waiter.loop, self)
         self._core.backpressure.set_multiplier(self._multiplier)
         self._core.backpressure.add_callback(self._pressed)
@@ -188,6 +171,8 @@ class BlockingConnection(Attributes):
         def connected(sock: socket.socket, _host: str) -> None:
             self._transport = SocketTransport(sock, self.waiter.loop, self._core)
             self._transport.flushed = self._core.backpressure.flushed
+            if isinstance(self.waiter, Threaded):
+                self.waiter.flush = self._transport.flush
             self._core.connection_made(self._transport)
             self._core.limit_handshake(deadline - self.waiter.loop.seconds())
             credentials: Any = self.parameters.credentials
@@ -220,12 +205,27 @@ class BlockingConnection(Attributes):
         Close it in the orderly way, within C{close_timeout}, and let go of its timers, its loop and its thread.
         Harmless when it is closed. L{connect} works after it.
         """
+        if self.waiter.forked:
+            self._abandon()
+            return
+        if self.waiter.busy:
+            self.waiter.put_off(lambda: self.close(code, text))
+            return
         self._bury()
         if not self._ended:
             self.waiter.call(self._core.close, code, text)
             self.waiter.wait(lambda: self._ended)
         assert self._reason is not None
         self.waiter.close(self._reason.with_outcome("closed"))
+
+    def _abandon(self) -> None:
+        """In a child of the process that made it."""
+        self._ended = True
+        self._reason = NotConnected("the connection belongs to the process that this one was forked from")
+        self._connecting = Lock()
+        if self._transport is not None:
+            self._transport.abandon()
+        self.waiter.close(self._reason)
 
     def __enter__(self) -> Self:
         return self
@@ -393,9 +393,11 @@ class BlockingConnection(Attributes):
     def add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
         """
         Have C{callback} called from inside what hands over events; call this from any thread. Without C{io_thread} it
-        is the only thing other threads may call.
+        is the only thing other threads may call, and handlers of signals should.
         """
         need_callback(callback)
+        if self.waiter.forked:
+            self.waiter.check()
         self.waiter.loop.add_callback(lambda: self.event(None, callback))
 
     def something(self) -> bool:
@@ -418,6 +420,10 @@ class BlockingConnection(Attributes):
         self._make_room()
         return withdrawn
 
+    def waiting(self, function: Callable[..., object]) -> list[tuple[Any, ...]]:
+        """@return: The arguments of the events that are calls of this very function."""
+        return self._events.of(function)
+
     def _make_room(self) -> None:
         """Some of the events have gone: if few are left, read on."""
         if self._holding and len(self._events) <= MAX_EVENTS // 2 and not self._ended:
@@ -428,6 +434,10 @@ class BlockingConnection(Attributes):
         """In the loop's thread: C{who} has enough for now, read no more."""
         self._core.intake.hold(who)
 
+    def gone(self, who: object) -> None:
+        """In the loop's thread: C{who} has ended, and holds up nobody any more."""
+        self._core.intake.release(who)
+
     def release(self, who: object) -> None:
         """C{who} takes more."""
         self.waiter.call(self._core.intake.release, who)
@@ -437,7 +447,7 @@ class BlockingConnection(Attributes):
         Hand over what is there now. When that takes long, the network is looked after in between.
 
         @param while_true: Stop before the next one when this is false.
-        @return: How many it were.
+        @return: How many it were, without those that were not due any more.
         """
         count = 0
         here = not self._dispatching
@@ -447,10 +457,9 @@ class BlockingConnection(Attributes):
                 event = self._events.take() if while_true() else None
                 if event is None:
                     break
-                count += 1
                 try:
                     self._make_room()
-                    event[1](*event[2])
+                    count += event[1](*event[2]) is not SKIPPED
                 finally:
                     self._events.done(event)
                     self.waiter.notify()
@@ -499,8 +508,8 @@ class BlockingConnection(Attributes):
 
     def flush(self) -> None:
         """Send what waits, so far as the network takes it, unless that happens by itself in a moment."""
-        if not self._dispatching and isinstance(self.waiter, Running) and self._transport is not None:
-            self._transport.flush()
+        if not self._dispatching and self._transport is not None and isinstance(self.waiter, Running):
+            self.waiter.call(self._transport.flush)
 
     # What the engine tells
 

@@ -22,12 +22,14 @@ from txpika.exceptions import (
     ChannelClosed,
     ConnectFailed,
     ConnectionClosed,
+    ConnectionLost,
     ConsumerCancelled,
     NackError,
     ReturnedError,
     StaleDelivery,
     WrongThread,
 )
+from txpika.reconnection_strategies import ReconnectionStrategy
 from txpika.test import broker
 
 
@@ -378,9 +380,19 @@ class OwnThreadTests(BlockingTestCase):
 
     def test_another_thread(self) -> None:
         errors: list[BaseException] = []
+        called: list[int] = []
+        timer = self.connection.call_later(0, lambda: called.append(1))
 
         def call_in() -> None:
-            for call in (self.connection.channel, self.connection.close, lambda: self.publish("x")):
+            for call in (
+                self.connection.channel,
+                self.connection.close,
+                self.connection.flush_outbound,
+                lambda: self.publish("x"),
+                lambda: self.connection.call_later(0, lambda: None),
+                lambda: self.connection.remove_timeout(timer),
+                lambda: self.channel.consume(self.queue),
+            ):
                 try:
                     call()
                 except BaseException as error:
@@ -389,5 +401,34 @@ class OwnThreadTests(BlockingTestCase):
         thread = threading.Thread(target=call_in)
         thread.start()
         thread.join()
-        self.assertEqual([type(error) for error in errors], [WrongThread] * 3)
+        self.assertEqual([type(error) for error in errors], [WrongThread] * 7)
         self.assertEqual(self.depth(), 0)
+        self.until(lambda: called)
+
+    def test_another_thread_connects(self) -> None:
+        """It is refused before anything has begun."""
+        asked: list[Any] = []
+        errors: list[BaseException] = []
+
+        class Asked(ReconnectionStrategy):
+            def on_connect_attempt(self, connection: Any) -> None:
+                asked.append(connection)
+
+        def call_in() -> None:
+            try:
+                self.connection.reconnect()
+            except BaseException as error:
+                errors.append(error)
+
+        transport = self.connection._transport
+        assert transport is not None
+        transport.abortConnection()
+        self.assertRaises(ConnectionLost, self.until, lambda: False)
+        self.connection._strategy = Asked()
+        thread = threading.Thread(target=call_in)
+        thread.start()
+        thread.join()
+        self.assertEqual(([type(error) for error in errors], asked), ([WrongThread], []))
+        self.assertTrue(self.connection.is_closed)
+        self.connection.reconnect()
+        self.assertEqual(len(asked), 1)
