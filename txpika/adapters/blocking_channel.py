@@ -8,19 +8,18 @@ connection's business, what is written when the engine's.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from txpika.adapters.blocking_consumers import Consumer, Iterated, Message
 from txpika.adapters.blocking_methods import BlockingMethods
+from txpika.adapters.blocking_publishing import Many
 from txpika.adapters.checking import Arguments, OnMessage, need_callback, refuse_ticket
 from txpika.adapters.methods import get_ok_of, return_of
 from txpika.core.acks import check_tag
-from txpika.exceptions import CloseReason, MessageTooLarge, OutboundBufferFull, UnknownConsumerTag
+from txpika.exceptions import CloseReason, MessageTooLarge, UnknownConsumerTag
 from txpika.message import Delivery, ReturnedMessage
 from txpika.parameters import seconds
 from txpika.spec import Basic, BasicProperties
@@ -28,11 +27,7 @@ from txpika.spec.wire import check_bit
 
 if TYPE_CHECKING:
     from txpika.adapters.blocking_connection import BlockingConnection
-    from txpika.adapters.waiting import Box
     from txpika.core.channel import Channel as Core
-
-#: Messages that L{BlockingChannel.publish_many} passes on at a time.
-MAX_BATCH = 100
 
 
 class BlockingChannel(BlockingMethods):
@@ -121,60 +116,15 @@ class BlockingChannel(BlockingMethods):
         @param messages: The arguments of L{basic_publish} for each: exchange, routing key and body, and if need be
             properties and C{mandatory}.
         @return: For each, in their order, C{None} when it was taken (without confirm mode: written), or the exception
-            that L{basic_publish} would have raised; so one with wrong arguments does not take with it the outcomes of
-            the others.
+            that L{basic_publish} would have raised; so one with wrong arguments, or the end of the channel, does not
+            take with it the outcomes of the others. When the channel ends, C{messages} without a length, as of a
+            generator, are asked for no more: the list ends with a L{CloseReason} then, and has none for what was not
+            asked for. Of a list, or anything with a length, each has an outcome.
         @raise Exception: what C{messages} raises, when what it gave before has been published and settled.
         """
-        failure: Exception | None = None
-        connection = self.connection
-        window = connection.parameters.confirm_window
-        outcomes: list[BaseException | None] = []
-        under_way: deque[tuple[int, Box]] = deque()
-
-        def settle(left: int) -> None:
-            while len(under_way) > left:
-                number, box = under_way.popleft()
-                connection.wait_for(box)
-                outcomes[number] = box.error
-
-        def publish() -> None:
-            while batch:
-                box: Box | None = None
-                outcome: Exception | None = None
-                try:
-                    exchange, routing_key, body, *more = batch[0]
-                    raw = body.encode() if isinstance(body, str) else body
-                    box = self._core.publish(exchange, routing_key, raw, *more)
-                except OutboundBufferFull as error:
-                    if under_way:
-                        return  # when some of those have left, there will be room
-                    outcome = error
-                except (TypeError, ValueError) as error:
-                    outcome = error
-                batch.popleft()
-                outcomes.append(outcome)
-                if box is not None:
-                    under_way.append((len(outcomes) - 1, box))
-
-        each = iter(messages)
-        batch: deque[tuple[Any, ...]] = deque()
-        while True:
-            # Many at a time: with a thread, each turn of that costs a hundred times what a message does.
-            if failure is None:
-                try:
-                    batch.extend(islice(each, min(window, MAX_BATCH) - len(batch)))
-                except Exception as error:
-                    failure = error
-            if not batch:
-                break
-            connection.waiter.call(publish)
-            if batch or len(under_way) >= window:
-                settle(len(under_way) // 2)
-        connection.flush()
-        settle(0)
-        if failure is not None:
-            raise failure
-        return outcomes
+        many = Many(self.connection, self._waiter, self._core)
+        many.publish(messages)
+        return many.outcomes
 
     def add_on_return_callback(self, callback: Callable[..., object]) -> None:
         """

@@ -510,6 +510,7 @@ class BlockingConnection(Attributes):
         """Send what waits, so far as the network takes it, unless that happens by itself in a moment."""
         if not self._dispatching and self._transport is not None and isinstance(self.waiter, Running):
             self.waiter.call(self._transport.flush)
+            self.waiter.look()
 
     # What the engine tells
 
