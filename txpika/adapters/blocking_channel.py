@@ -101,13 +101,13 @@ class BlockingChannel(BlockingMethods):
             raise ValueError("immediate is true: RabbitMQ does not implement that")
         if isinstance(body, str):
             body = body.encode()
-        arguments = (exchange, routing_key, body, properties, mandatory)
         if timeout is None:
-            self.connection.result_of(self._waiter.call(self._core.publish, *arguments))
+            box = self._waiter.send(self._core.publish, exchange, routing_key, body, properties, mandatory)
         else:
-            publish = self._core.outbox.publish_within
-            limit = seconds("timeout", timeout)
-            self.connection.result_of(self._waiter.call(publish, limit, *arguments))
+            arguments = (seconds("timeout", timeout), exchange, routing_key, body, properties, mandatory)
+            box = self._waiter.send(self._core.outbox.publish_within, *arguments)
+        if box is not None:
+            self.connection.result_of(box)
 
     def publish_many(self, messages: Iterable[tuple[Any, ...]]) -> list[BaseException | None]:
         """
@@ -162,10 +162,9 @@ class BlockingChannel(BlockingMethods):
         check_tag(delivery_tag)
         if multiple and not delivery_tag:
             check_bit(multiple, "basic.ack: multiple")
-            self._waiter.call(self._settle_seen, self._core.acks.ack)
+            self._waiter.send(self._settle_seen, self._core.acks.ack)
         else:
-            self._waiter.call(self._core.acks.ack, delivery_tag, multiple)
-        self.connection.flush()
+            self._waiter.send(self._core.acks.ack, delivery_tag, multiple)
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """C{basic.nack} of RabbitMQ. @raise StaleDelivery: as L{basic_ack}."""
@@ -173,16 +172,14 @@ class BlockingChannel(BlockingMethods):
         if multiple and not delivery_tag:
             check_bit(multiple, "basic.nack: multiple")
             check_bit(requeue, "basic.nack: requeue")
-            self._waiter.call(self._settle_seen, partial(self._core.acks.nack, requeue=requeue))
+            self._waiter.send(self._settle_seen, partial(self._core.acks.nack, requeue=requeue))
         else:
-            self._waiter.call(self._core.acks.nack, delivery_tag, multiple, requeue)
-        self.connection.flush()
+            self._waiter.send(self._core.acks.nack, delivery_tag, multiple, requeue)
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """C{basic.reject}. @raise StaleDelivery: as L{basic_ack}."""
         check_tag(delivery_tag)
-        self._waiter.call(self._core.acks.reject, delivery_tag, requeue)
-        self.connection.flush()
+        self._waiter.send(self._core.acks.reject, delivery_tag, requeue)
 
     def _settle_seen(self, settle: Callable[[int, bool], object]) -> None:
         """
@@ -335,9 +332,7 @@ class BlockingChannel(BlockingMethods):
 
         if not self.is_open:
             return len(tags)
-        count = self._waiter.call(nack)
-        self.connection.flush()
-        return count
+        return self._waiter.send(nack)
 
     def consumer_ended(self, consumer: Consumer | Iterated) -> None:
         """One of them is over, and its deliveries of before have been handed over."""

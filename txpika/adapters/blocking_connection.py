@@ -91,7 +91,6 @@ class BlockingConnection(Attributes):
         self._connecting = Lock()
         self._transport: SocketTransport | None = None
         self._holding = False
-        self._dispatching = False
         self._ended = True
         self._reason: CloseReason | None = None
         self._on_blocked: list[Callable[..., object]] = []
@@ -171,8 +170,7 @@ class BlockingConnection(Attributes):
         def connected(sock: socket.socket, _host: str) -> None:
             self._transport = SocketTransport(sock, self.waiter.loop, self._core)
             self._transport.flushed = self._core.backpressure.flushed
-            if isinstance(self.waiter, Threaded):
-                self.waiter.flush = self._transport.flush
+            self.waiter.flush = self._transport.flush
             self._core.connection_made(self._transport)
             self._core.limit_handshake(deadline - self.waiter.loop.seconds())
             credentials: Any = self.parameters.credentials
@@ -450,8 +448,9 @@ class BlockingConnection(Attributes):
         @return: How many it were, without those that were not due any more.
         """
         count = 0
-        here = not self._dispatching
-        self._dispatching = True
+        waiter = self.waiter
+        here = not waiter.batching
+        waiter.batching = True
         try:
             for _ in range(len(self._events)):
                 event = self._events.take() if while_true() else None
@@ -466,7 +465,7 @@ class BlockingConnection(Attributes):
                 self.waiter.look()
         finally:
             if here:
-                self._dispatching = False
+                waiter.batching = False
         return count
 
     # For channels
@@ -478,7 +477,6 @@ class BlockingConnection(Attributes):
     def result_of(self, box: Box | None) -> Any:
         """Wait for it; C{None} when there is none."""
         if box is None:
-            self.flush()
             return None
         self.wait_for(box)
         return box.take()
@@ -505,12 +503,6 @@ class BlockingConnection(Attributes):
 
     def erase_credentials(self) -> None:
         """Nothing: the credentials show nobody their secret, and L{reconnect} needs it."""
-
-    def flush(self) -> None:
-        """Send what waits, so far as the network takes it, unless that happens by itself in a moment."""
-        if not self._dispatching and self._transport is not None and isinstance(self.waiter, Running):
-            self.waiter.call(self._transport.flush)
-            self.waiter.look()
 
     # What the engine tells
 

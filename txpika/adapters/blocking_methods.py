@@ -36,7 +36,7 @@ class BlockingMethods:
         timeout = more.get("timeout")
         if timeout is not None:
             seconds("timeout", timeout)
-        return self.connection.result_of(self._waiter.call(lambda: function(*arguments, **more)))
+        return self.connection.result_of(self._waiter.send(lambda: function(*arguments, **more)))
 
     def _call(self, method: Method, timeout: float | None) -> Any:
         return self._do(self._core.call, method, timeout=timeout)

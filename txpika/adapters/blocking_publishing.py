@@ -62,15 +62,13 @@ class Many:
             self._pass_on()
             if self._batch or len(self._under_way) >= self._window:
                 self._settle(len(self._under_way) // 2)
-            self._waiter.look()
-        self._connection.flush()
         self._settle(0)
         if failure is not None:
             raise failure
 
     def _pass_on(self) -> None:
         try:
-            self._waiter.call(self._write)
+            self._waiter.send(self._write)
         except CloseReason as reason:  # the thread that would write them has ended
             self._ended = True
             self.outcomes += [reason.with_outcome("not sent") for _ in self._batch]

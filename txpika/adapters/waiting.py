@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from threading import get_ident
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
@@ -52,11 +53,15 @@ class Waiter(Protocol):
     What a blocking program waits with.
 
     @ivar forked: This is a child of the process that made it. All it can do there is to be closed.
+    @ivar batching: What is written by L{send} may wait for the loop's next turn.
+    @ivar flush: Called by L{send} in the loop's thread: what was written leaves, so far as the network takes it.
     """
 
     loop: IOLoop
     closed: bool
     forked: bool
+    batching: bool
+    flush: Callable[[], object]
 
     @property
     def busy(self) -> bool:
@@ -70,6 +75,9 @@ class Waiter(Protocol):
 
     def call(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """Call C{function} in the loop's thread; return, or raise, what it does."""
+
+    def send(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """L{call} what writes: L{flush} comes after it, unless C{batching}."""
 
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
         """Until C{ready()} is true, or C{timeout} seconds are over; return whether it is."""
@@ -97,6 +105,8 @@ class Running:
         self.loop = IOLoop()
         self.closed = False
         self.forked = False
+        self.batching = False
+        self.flush: Callable[[], object] = lambda: None
         self._reason: BaseException | None = None
         self._thread = get_ident()
         self._looked = 0.0
@@ -139,6 +149,30 @@ class Running:
             loop.busy = False
             if self._put_off:
                 self._catch_up()
+
+    def send(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """
+        L{call}, L{flush} and L{look} in one, as a program may do nothing else all day long.
+
+        @return: C{function(*arguments)}.
+        @raise WrongThread: as L{call}.
+        @raise RecursiveOperationDetected: likewise.
+        """
+        loop = self.loop
+        if loop.busy or get_ident() != self._thread:
+            self.check()
+        loop.busy = True
+        try:
+            result = function(*arguments)
+            if not self.batching:
+                self.flush()
+        finally:
+            loop.busy = False
+            if self._put_off:
+                self._catch_up()
+        if not self.batching and monotonic() - self._looked > LOOK_AFTER:
+            self.look()
+        return result
 
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
         """
@@ -209,10 +243,10 @@ class Threaded:
     Has the loop run in a thread of its own, so that heartbeats go on whatever the program does.
 
     @ivar busy: C{False}: no signal's handler interrupts that thread.
-    @ivar flush: Called after each call, before who called hears of it: what it has written leaves then.
     """
 
     busy = False
+    batching = False
 
     def __init__(self) -> None:
         self.loop = IOLoop()
@@ -268,6 +302,8 @@ class Threaded:
         self.wait(lambda: box.done)
         result: _T = box.take()
         return result
+
+    send = call
 
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
         """

@@ -11,6 +11,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Any, ClassVar
 from unittest import SkipTest
@@ -179,6 +180,14 @@ class WaitingTests(WaitingTestCase):
     def fail_with(self, waiter: Any, argument: object) -> None:
         waiter.wait(lambda: False)
 
+    def test_what_is_written_leaves_before_it_returns(self) -> None:
+        waiter = self.make()
+        order: list[str] = []
+        waiter.flush = lambda: order.append("flushed")
+        waiter.send(order.append, "called")
+        self.assertEqual(order, ["called", "flushed"])
+        self.assertRaises(ZeroDivisionError, waiter.send, divmod, 7, 0)
+
     def test_in_a_child(self) -> None:
         """Nothing hangs, and nothing is done in the name of the parent."""
         waiter = self.make()
@@ -213,13 +222,6 @@ class ThreadedWaitingTests(WaitingTests):
         finally:
             enough.set()
 
-    def test_what_a_call_writes_leaves_before_it_returns(self) -> None:
-        waiter = self.make()
-        order: list[str] = []
-        waiter.flush = lambda: order.append("flushed")
-        waiter.call(order.append, "called")
-        self.assertEqual(order, ["called", "flushed"])
-
 
 class InterruptedTests(WaitingTestCase):
     """A signal's handler calls in while the loop, or a call, is at work in the same thread."""
@@ -234,6 +236,7 @@ class InterruptedTests(WaitingTestCase):
     def handler(self) -> None:
         self.assertTrue(self.waiter.busy)
         self.assertRaises(RecursiveOperationDetected, self.waiter.call, self.heard.append, "never")
+        self.assertRaises(RecursiveOperationDetected, self.waiter.send, self.heard.append, "never")
         self.assertRaises(RecursiveOperationDetected, self.waiter.wait, lambda: True)
         self.waiter.put_off(lambda: self.heard.append(f"put off, busy: {self.waiter.busy}"))
         self.heard.append("done")
@@ -256,6 +259,21 @@ class InterruptedTests(WaitingTestCase):
         self.assertRaises(KeyError, self.waiter.call, function)
         self.assertEqual(self.heard, ["done", "put off, busy: False"])
         self.assertFalse(self.waiter.busy)
+
+    def test_sending(self) -> None:
+        self.waiter.send(self.handler)
+        self.waiter.flush = self.handler
+        self.waiter.send(int)
+        self.assertEqual(self.heard, ["done", "put off, busy: False"] * 2)
+        self.waiter.batching = True
+        self.waiter._looked -= 1
+        self.waiter.loop.add_callback(lambda: self.heard.append("looked"))
+        self.waiter.send(int)
+        self.assertEqual(len(self.heard), 4)
+        self.waiter.batching = False
+        self.waiter.flush = lambda: None
+        self.waiter.send(int)
+        self.assertEqual(self.heard[4:], ["looked"])
 
     def test_a_look_between_two_events(self) -> None:
         self.waiter.loop.add_callback(self.handler)
@@ -281,8 +299,9 @@ class InterruptedTests(WaitingTestCase):
     def test_another_thread(self) -> None:
         """It is refused before anything is done."""
         self.waiter._looked -= 1
-        for call in (lambda: self.waiter.call(self.heard.append, "x"), lambda: self.waiter.wait(lambda: True)):
-            self.assertIsInstance(self.elsewhere(call), WrongThread)
+        for call in (self.waiter.call, self.waiter.send):
+            self.assertIsInstance(self.elsewhere(partial(call, self.heard.append, "x")), WrongThread)
+        self.assertIsInstance(self.elsewhere(lambda: self.waiter.wait(lambda: True)), WrongThread)
         self.assertIsInstance(self.elsewhere(self.waiter.look), WrongThread)
         self.waiter.loop.busy = True
         self.assertIsNone(self.elsewhere(lambda: self.assertFalse(self.waiter.busy)))
