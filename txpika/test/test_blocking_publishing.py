@@ -68,7 +68,7 @@ class PublishingTests(PublishingTestCase):
                 yield NOWHERE if number == 1500 else ("", self.queue, b"x")
 
         outcomes = self.channel.publish_many(messages())
-        self.check(outcomes, 1000, ChannelClosed)
+        self.check(outcomes, 400, ChannelClosed)
         self.assertIsInstance(outcomes[1500], OutcomeUnknown)
 
     def test_without_confirms(self) -> None:

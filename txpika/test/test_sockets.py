@@ -7,7 +7,8 @@ import socket
 import ssl
 from collections.abc import Callable
 from errno import ECONNREFUSED
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -120,6 +121,24 @@ class TransportTests(SocketsTestCase):
         self.peer.send(b"x")
         self.until(lambda: len(self.received) == 4)
         self.assertEqual(self.received, b"x012")
+
+    def test_a_signal_raises_in_the_midst(self) -> None:
+        """How many of the bytes were dealt with is not known then: it is the end, not a gap among them."""
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        self.patch(self, "data_received", interrupted)
+        self.peer.send(b"x")
+        self.assertRaises(KeyboardInterrupt, self.until, lambda: self.lost)
+        self.until(lambda: self.lost)
+        self.setUp()
+        self.transport.write(b"x")
+        broken = SimpleNamespace(send=interrupted, close=self.transport._socket.close)
+        self.transport._socket = cast(socket.socket, broken)
+        self.assertRaises(KeyboardInterrupt, self.transport.flush)
+        self.until(lambda: self.lost)
+        self.assertIn("KeyboardInterrupt", str(self.lost))
 
     def test_abandoned(self) -> None:
         """The descriptor is closed, and that is all: the loop, and the peer, are another process's."""

@@ -178,6 +178,8 @@ class WaitingTests(WaitingTestCase):
         self.soon(use)
 
     def fail_with(self, waiter: Any, argument: object) -> None:
+        if isinstance(waiter, Threaded):
+            waiter.call(id, argument)
         waiter.wait(lambda: False)
 
     def test_what_is_written_leaves_before_it_returns(self) -> None:
