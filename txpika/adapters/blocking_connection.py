@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from txpika.adapters.attributes import Attributes
 from txpika.adapters.blocking_channel import BlockingChannel
-from txpika.adapters.blocking_events import MAX_EVENTS, SKIPPED, Events, Later
+from txpika.adapters.blocking_events import MAX_EVENTS, Events, Later
 from txpika.adapters.blocking_retry import Retry
 from txpika.adapters.checking import check_channel_number, check_number, check_strategy, need_callback
 from txpika.adapters.dial import Dialling, tls_of
@@ -445,7 +445,7 @@ class BlockingConnection(Attributes):
         Hand over what is there now. When that takes long, the network is looked after in between.
 
         @param while_true: Stop before the next one when this is false.
-        @return: How many it were, without those that were not due any more.
+        @return: How many it were.
         """
         count = 0
         waiter = self.waiter
@@ -456,9 +456,10 @@ class BlockingConnection(Attributes):
                 event = self._events.take() if while_true() else None
                 if event is None:
                     break
+                count += 1
                 try:
                     self._make_room()
-                    count += event[1](*event[2]) is not SKIPPED
+                    event[1](*event[2])
                 finally:
                     self._events.done(event)
                     self.waiter.notify()

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from txpika.adapters.blocking_events import MAX_EVENTS, SKIPPED
+from txpika.adapters.blocking_events import MAX_EVENTS
 from txpika.adapters.methods import deliver_of
 from txpika.exceptions import CloseReason
 from txpika.message import Delivery
@@ -50,13 +50,11 @@ class Consumer:
         self.no_ack = no_ack
         self.reason: CloseReason | None = None
 
-        def hand_over(message: Message) -> object:
-            if not no_ack and not acks.waits_for(message[0].delivery_tag):
-                return SKIPPED
-            function(channel, *message)
-            return None
+        def hand_over(message: Message) -> None:
+            if no_ack or acks.waits_for(message[0].delivery_tag):
+                function(channel, *message)
 
-        self.hand_over: Callable[[Message], object] = hand_over
+        self.hand_over: Callable[[Message], None] = hand_over
 
     def deliver(self, delivery: Delivery) -> None:
         """One message."""

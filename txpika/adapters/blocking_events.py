@@ -17,8 +17,6 @@ from typing import Any
 #: Events, or messages of one that is iterated over, that may wait before the connection reads no more.
 MAX_EVENTS = 1000
 
-#: What a call returns that turns out not to be due any more: it does not count as one that was made.
-SKIPPED = object()
 #: Whose call it is (C{None}: nobody's in particular), the callable, and its arguments.
 Event = tuple[object, Callable[..., object], tuple[Any, ...]]
 
@@ -103,9 +101,10 @@ class Later:
         self._callback: Callable[[], object] | None = callback
         self.timer: Any = None
 
-    def __call__(self) -> object:
+    def __call__(self) -> None:
         callback, self._callback = self._callback, None
-        return SKIPPED if callback is None else callback()
+        if callback is not None:
+            callback()
 
     def cancel(self) -> None:
         """It is not made, even if its time has come and it waits for its turn."""

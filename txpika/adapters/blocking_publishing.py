@@ -69,7 +69,7 @@ class Many:
     def _pass_on(self) -> None:
         try:
             self._waiter.send(self._write)
-        except CloseReason as reason:  # the thread that would write them has ended
+        except CloseReason as reason:  # of the channel; or the thread that would write has ended
             self._ended = True
             self.outcomes += [reason.with_outcome("not sent") for _ in self._batch]
             self._batch.clear()
@@ -85,9 +85,6 @@ class Many:
                 if self._under_way:
                     return  # when some of those have left, there will be room
                 outcome = error
-            except CloseReason as reason:
-                self._ended = True
-                outcome = reason
             except (TypeError, ValueError) as error:
                 outcome = error
             self._batch.popleft()
@@ -108,9 +105,5 @@ class Many:
         """Wait until no more than C{left} are under way."""
         while len(self._under_way) > left:
             number, box = self._under_way.popleft()
-            try:
-                self._connection.wait_for(box)
-            except CloseReason as reason:  # the thread that would tell has ended
-                self.outcomes[number] = reason.with_outcome("unknown")
-            else:
-                self.outcomes[number] = box.error
+            self._connection.wait_for(box)
+            self.outcomes[number] = box.error

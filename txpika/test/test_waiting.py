@@ -220,6 +220,7 @@ class ThreadedWaitingTests(WaitingTests):
         held.wait(PATIENCE)
         try:
             self.assertEqual(in_child(lambda: waiter.call(int)), "WrongThread")
+            self.assertEqual(in_child(waiter.notify), "")
             self.assertEqual(in_child(waiter.close), "")
         finally:
             enough.set()
