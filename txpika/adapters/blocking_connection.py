@@ -50,7 +50,8 @@ class BlockingConnection(Attributes):
 
     A handler of a signal calls L{add_callback_threadsafe}. It may call C{channel.stop_consuming} and the methods called
     C{close} as well: when it has interrupted the work of this connection, they happen a moment later, when that is
-    done. Other methods raise L{txpika.exceptions.RecursiveOperationDetected} then. With C{io_thread} it may call all.
+    done. Others raise L{txpika.exceptions.RecursiveOperationDetected} then; what such a handler lets through ends
+    the connection, as the work was left half done. With C{io_thread} it may call all.
 
     In a child of the process that made it, all it can do is L{close}, which lets go of the child's descriptors and
     tells the broker nothing; other methods raise L{txpika.exceptions.WrongThread}. L{connect} works after that.
