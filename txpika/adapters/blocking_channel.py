@@ -8,112 +8,26 @@ connection's business, what is written when the engine's.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from txpika.adapters.blocking_events import MAX_EVENTS
+from txpika.adapters.blocking_consumers import Consumer, Iterated, Message
 from txpika.adapters.blocking_methods import BlockingMethods
+from txpika.adapters.blocking_publishing import Many
 from txpika.adapters.checking import Arguments, OnMessage, need_callback, refuse_ticket
-from txpika.adapters.methods import deliver_of, get_ok_of, return_of
+from txpika.adapters.methods import get_ok_of, return_of
 from txpika.core.acks import check_tag
-from txpika.exceptions import CloseReason, MessageTooLarge, OutboundBufferFull
+from txpika.exceptions import CloseReason, MessageTooLarge, UnknownConsumerTag
 from txpika.message import Delivery, ReturnedMessage
 from txpika.parameters import seconds
 from txpika.spec import Basic, BasicProperties
+from txpika.spec.wire import check_bit
 
 if TYPE_CHECKING:
     from txpika.adapters.blocking_connection import BlockingConnection
-    from txpika.adapters.waiting import Box
     from txpika.core.channel import Channel as Core
-
-#: What a message looks like to a program: C{Basic.Deliver} or C{Basic.GetOk}, properties, body.
-Message = tuple[Any, BasicProperties, bytes]
-#: Messages that L{BlockingChannel.publish_many} passes on at a time.
-MAX_BATCH = 100
-
-
-class Consumer:
-    """
-    Where deliveries to one consumer tag go. A L{txpika.core.listeners.Consumer}.
-
-    @ivar hand_over: Called with each message when its turn comes.
-    """
-
-    def __init__(
-        self, channel: BlockingChannel, hand_over: Callable[[Message], object], tag: str, no_ack: bool
-    ) -> None:
-        self._channel = channel
-        self.hand_over = hand_over
-        self.consumer_tag = tag
-        self.no_ack = no_ack
-        self.reason: CloseReason | None = None
-
-    def deliver(self, delivery: Delivery) -> None:
-        """One message."""
-        self._channel.connection.event(self, self.hand_over, message_of(delivery))
-
-    def ended(self, reason: CloseReason | None) -> None:
-        """No more deliveries."""
-        self.reason = reason
-        self._channel.connection.event(self, self._channel.consumer_ended, self)
-
-
-class Iterated:
-    """
-    Keeps the deliveries to one consumer tag until the program asks for them. A L{txpika.core.listeners.Consumer}.
-
-    @ivar over: No more deliveries come.
-    """
-
-    def __init__(self, channel: BlockingChannel, asked: tuple[Any, ...], tag: str, no_ack: bool) -> None:
-        """@param asked: The arguments of C{consume} that it was made for."""
-        self._channel = channel
-        self._messages: deque[Message] = deque()
-        self.asked = asked
-        self.consumer_tag = tag
-        self.no_ack = no_ack
-        self.reason: CloseReason | None = None
-        self.over = False
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    def deliver(self, delivery: Delivery) -> None:
-        """One message."""
-        self._messages.append(message_of(delivery))
-        if len(self._messages) >= MAX_EVENTS and not self.over:
-            self._channel.connection.hold(self)
-        self._channel.connection.waiter.notify()
-
-    def ended(self, reason: CloseReason | None) -> None:
-        """No more deliveries."""
-        self.reason = reason
-        self.over = True
-        self._channel.connection.release(self)
-        self._channel.connection.event(self, self._channel.consumer_ended, self)
-
-    def take(self) -> Message:
-        """@return: The next message."""
-        message = self._messages.popleft()
-        if len(self._messages) == MAX_EVENTS // 2 and not self.over:
-            self._channel.connection.release(self)
-        return message
-
-    def give_up(self) -> list[Message]:
-        """@return: All messages that are left."""
-        messages = list(self._messages)
-        self._messages.clear()
-        if not self.over:
-            self._channel.connection.release(self)
-        return messages
-
-
-def message_of(delivery: Delivery) -> Message:
-    """@return: What a program of pika expects."""
-    return deliver_of(delivery), delivery.properties, delivery.body
 
 
 class BlockingChannel(BlockingMethods):
@@ -187,13 +101,13 @@ class BlockingChannel(BlockingMethods):
             raise ValueError("immediate is true: RabbitMQ does not implement that")
         if isinstance(body, str):
             body = body.encode()
-        arguments = (exchange, routing_key, body, properties, mandatory)
         if timeout is None:
-            self.connection.result_of(self.connection.waiter.call(self._core.publish, *arguments))
+            box = self._waiter.send(self._core.publish, exchange, routing_key, body, properties, mandatory)
         else:
-            publish = self._core.outbox.publish_within
-            limit = seconds("timeout", timeout)
-            self.connection.result_of(self.connection.waiter.call(publish, limit, *arguments))
+            arguments = (seconds("timeout", timeout), exchange, routing_key, body, properties, mandatory)
+            box = self._waiter.send(self._core.outbox.publish_within, *arguments)
+        if box is not None:
+            self.connection.result_of(box)
 
     def publish_many(self, messages: Iterable[tuple[Any, ...]]) -> list[BaseException | None]:
         """
@@ -202,60 +116,15 @@ class BlockingChannel(BlockingMethods):
         @param messages: The arguments of L{basic_publish} for each: exchange, routing key and body, and if need be
             properties and C{mandatory}.
         @return: For each, in their order, C{None} when it was taken (without confirm mode: written), or the exception
-            that L{basic_publish} would have raised; so one with wrong arguments does not take with it the outcomes of
-            the others.
+            that L{basic_publish} would have raised; so one with wrong arguments, or the end of the channel, does not
+            take with it the outcomes of the others. When the channel ends, C{messages} without a length, as of a
+            generator, are asked for no more: the list ends with a L{CloseReason} then, and has none for what was not
+            asked for. Of a list, or anything with a length, each has an outcome.
         @raise Exception: what C{messages} raises, when what it gave before has been published and settled.
         """
-        failure: Exception | None = None
-        connection = self.connection
-        window = connection.parameters.confirm_window
-        outcomes: list[BaseException | None] = []
-        under_way: deque[tuple[int, Box]] = deque()
-
-        def settle(left: int) -> None:
-            while len(under_way) > left:
-                number, box = under_way.popleft()
-                connection.wait_for(box)
-                outcomes[number] = box.error
-
-        def publish() -> None:
-            while batch:
-                box: Box | None = None
-                outcome: Exception | None = None
-                try:
-                    exchange, routing_key, body, *more = batch[0]
-                    raw = body.encode() if isinstance(body, str) else body
-                    box = self._core.publish(exchange, routing_key, raw, *more)
-                except OutboundBufferFull as error:
-                    if under_way:
-                        return  # when some of those have left, there will be room
-                    outcome = error
-                except (TypeError, ValueError) as error:
-                    outcome = error
-                batch.popleft()
-                outcomes.append(outcome)
-                if box is not None:
-                    under_way.append((len(outcomes) - 1, box))
-
-        each = iter(messages)
-        batch: deque[tuple[Any, ...]] = deque()
-        while True:
-            # Many at a time: with a thread, each turn of that costs a hundred times what a message does.
-            if failure is None:
-                try:
-                    batch.extend(islice(each, min(window, MAX_BATCH) - len(batch)))
-                except Exception as error:
-                    failure = error
-            if not batch:
-                break
-            connection.waiter.call(publish)
-            if batch or len(under_way) >= window:
-                settle(len(under_way) // 2)
-        connection.flush()
-        settle(0)
-        if failure is not None:
-            raise failure
-        return outcomes
+        many = Many(self.connection, self._waiter, self._core)
+        many.publish(messages)
+        return many.outcomes
 
     def add_on_return_callback(self, callback: Callable[..., object]) -> None:
         """
@@ -283,22 +152,56 @@ class BlockingChannel(BlockingMethods):
         return get_ok_of(result), result.properties, result.body
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
-        """C{basic.ack}. @raise StaleDelivery: when there is nothing to acknowledge by that tag."""
+        """
+        C{basic.ack}.
+
+        @param delivery_tag: 0 with C{multiple} for all that were handed over.
+        @param multiple: And all unsettled ones of this channel before it.
+        @raise StaleDelivery: when there is nothing to acknowledge by that tag.
+        """
         check_tag(delivery_tag)
-        self.connection.waiter.call(self._core.acks.ack, delivery_tag, multiple)
-        self.connection.flush()
+        if multiple and not delivery_tag:
+            check_bit(multiple, "basic.ack: multiple")
+            self._waiter.send(self._settle_seen, self._core.acks.ack)
+        else:
+            self._waiter.send(self._core.acks.ack, delivery_tag, multiple)
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """C{basic.nack} of RabbitMQ. @raise StaleDelivery: as L{basic_ack}."""
         check_tag(delivery_tag)
-        self.connection.waiter.call(self._core.acks.nack, delivery_tag, multiple, requeue)
-        self.connection.flush()
+        if multiple and not delivery_tag:
+            check_bit(multiple, "basic.nack: multiple")
+            check_bit(requeue, "basic.nack: requeue")
+            self._waiter.send(self._settle_seen, partial(self._core.acks.nack, requeue=requeue))
+        else:
+            self._waiter.send(self._core.acks.nack, delivery_tag, multiple, requeue)
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """C{basic.reject}. @raise StaleDelivery: as L{basic_ack}."""
         check_tag(delivery_tag)
-        self.connection.waiter.call(self._core.acks.reject, delivery_tag, requeue)
-        self.connection.flush()
+        self._waiter.send(self._core.acks.reject, delivery_tag, requeue)
+
+    def _settle_seen(self, settle: Callable[[int, bool], object]) -> None:
+        """
+        In the loop's thread: settle all that were handed over; of those that wait for their turn none.
+
+        @param settle: Called with a delivery tag, and whether all before it are meant too.
+        @raise StaleDelivery: when there are none.
+        """
+        consumers: set[Consumer | Iterated | None] = {*self._consumers.values(), self._generator}
+        unacked = self._core.acks.unacked
+        unseen = {method.delivery_tag for each in consumers if each is not None for method, _, _ in each.unseen()}
+        unseen.intersection_update(unacked)
+        seen = [tag for tag in unacked if tag not in unseen]
+        if not unseen:
+            settle(0, True)
+        elif not seen:
+            settle(0, False)  # which raises
+        elif seen[-1] < min(unseen):
+            settle(seen[-1], True)
+        else:
+            for tag in seen:
+                settle(tag, False)
 
     # Consumers
 
@@ -326,10 +229,7 @@ class BlockingChannel(BlockingMethods):
         if not callable(function):
             raise TypeError(f"consumer must be callable, not {type(function).__name__}")
 
-        def hand_over(message: Message) -> None:
-            function(self, *message)
-
-        taker = Consumer(self, hand_over, consumer_tag or "", no_ack)
+        taker = Consumer(self, self._core.acks, function, consumer_tag or "", no_ack)
         self._consume(taker, queue, exclusive, arguments, timeout)
         if block:
             self.start_consuming()
@@ -338,8 +238,18 @@ class BlockingChannel(BlockingMethods):
     def _consume(
         self, taker: Consumer | Iterated, queue: str, exclusive: bool, arguments: Arguments, timeout: float | None
     ) -> None:
-        self._do(self._core.consumers.consume, taker, queue, exclusive, arguments, timeout=timeout)
-        self._consumers[taker.consumer_tag] = taker
+        def consume(*arguments: Any, **more: Any) -> Any:
+            # Known from the beginning: it may have ended before anybody hears that it has begun.
+            completion = self._core.consumers.consume(taker, *arguments, **more)
+            self._consumers[taker.consumer_tag] = taker
+            return completion
+
+        try:
+            self._do(consume, queue, exclusive, arguments, timeout=timeout)
+        except BaseException:
+            if self._consumers.get(taker.consumer_tag) is taker:
+                del self._consumers[taker.consumer_tag]
+            raise
 
     def start_consuming(self) -> None:
         """
@@ -357,7 +267,7 @@ class BlockingChannel(BlockingMethods):
             while self._serving:
                 if not self._consumers:
                     if last is not None and last.reason is not None:
-                        raise last.reason
+                        raise last.reason.with_outcome("closed")
                     return
                 last = next(reversed(self._consumers.values()))
                 self.connection.waiter.wait(self._something, None)
@@ -379,12 +289,23 @@ class BlockingChannel(BlockingMethods):
     def stop_consuming(self, consumer_tag: str | None = None) -> None:
         """
         Cancel one consumer, or all of them: L{start_consuming} returns when there is none left. Call it from a handler,
-        or, with C{io_thread}, from any thread.
+        also of a signal, or, with C{io_thread}, from any thread. Harmless when the channel is closed.
+
+        @raise UnknownConsumerTag: when C{consumer_tag} is none of this channel.
         """
-        tags = list(self._consumers) if consumer_tag is None else [consumer_tag]
-        for tag in tags:
-            self.basic_cancel(tag)
-        if not self._consumers:
+        if self._waiter.busy:
+            self._waiter.put_off(lambda: self.stop_consuming(consumer_tag))
+            return
+        for tag in list(self._consumers) if consumer_tag is None else [consumer_tag]:
+            if not self.is_open:
+                break
+            try:
+                self.basic_cancel(tag)
+            except UnknownConsumerTag:
+                if consumer_tag is not None:
+                    raise
+                self._consumers.pop(tag, None)  # the broker was first
+        if not self._consumers or not self.is_open:
             self._serving = False
             self.connection.waiter.notify()
 
@@ -403,14 +324,15 @@ class BlockingChannel(BlockingMethods):
         """Have the broker put them back into their queue; return how many it were."""
         tags = [method.delivery_tag for method, _, _ in messages]
 
-        def nack() -> None:
-            for tag in tags:
+        def nack() -> int:
+            waiting = [tag for tag in tags if self._core.acks.waits_for(tag)]
+            for tag in waiting:
                 self._core.acks.nack(tag, False, True)
+            return len(waiting)
 
-        if self.is_open:
-            self.connection.waiter.call(nack)
-            self.connection.flush()
-        return len(tags)
+        if not self.is_open:
+            return len(tags)
+        return self._waiter.send(nack)
 
     def consumer_ended(self, consumer: Consumer | Iterated) -> None:
         """One of them is over, and its deliveries of before have been handed over."""
@@ -446,7 +368,7 @@ class BlockingChannel(BlockingMethods):
             seconds("inactivity_timeout", inactivity_timeout)
         asked = (queue, no_ack, exclusive)
         if self._generator is None:
-            generator = Iterated(self, asked, consumer_tag or "", no_ack)
+            generator = Iterated(self, self._core.acks, asked, consumer_tag or "", no_ack)
             self._consume(generator, queue, exclusive, arguments, None)
             self._generator = generator
         elif self._generator.asked != asked:
@@ -465,20 +387,20 @@ class BlockingChannel(BlockingMethods):
             since = loop.seconds()
             connection.waiter.look()
             connection.dispatch()
-            while not consumer:
+            while (message := consumer.take()) is None:
                 if self._generator is not consumer:
                     return
                 if consumer.over:
                     self._generator = None
                     if consumer.reason is None:
                         return
-                    raise consumer.reason
+                    raise consumer.reason.with_outcome("closed")
                 left = None if inactivity_timeout is None else since + inactivity_timeout - loop.seconds()
                 if left is not None and left <= 0:
                     break
                 connection.waiter.wait(something, left)
                 connection.dispatch()
-            yield consumer.take() if consumer else (None, None, None)
+            yield message or (None, None, None)
 
     def cancel(self) -> int:
         """
@@ -501,8 +423,11 @@ class BlockingChannel(BlockingMethods):
         """Close it, after what was called before. Harmless when it is closed."""
         if self._core.ended:
             return
-        self.connection.waiter.call(self._core.close, code or 200, text)
-        self.connection.waiter.wait(lambda: self._core.ended)
+        if self._waiter.busy:
+            self._waiter.put_off(lambda: self.close(code, text))
+            return
+        self._waiter.call(self._core.close, code or 200, text)
+        self._waiter.wait(lambda: self._core.ended)
 
     # What the engine tells
 

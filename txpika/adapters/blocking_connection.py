@@ -11,13 +11,15 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from random import shuffle
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
 from txpika.adapters.attributes import Attributes
 from txpika.adapters.blocking_channel import BlockingChannel
 from txpika.adapters.blocking_events import MAX_EVENTS, Events, Later
-from txpika.adapters.checking import need_callback
+from txpika.adapters.blocking_retry import Retry
+from txpika.adapters.checking import check_channel_number, check_number, check_strategy, need_callback
 from txpika.adapters.dial import Dialling, tls_of
 from txpika.adapters.failures import failure
 from txpika.adapters.sockets import SocketTransport
@@ -33,43 +35,6 @@ from txpika.spec import Connection as Methods
 from txpika.uri import parameters_of
 
 
-class Retry:
-    """
-    What a reconnection strategy sees of a connection that waits for its next attempt.
-
-    @cvar user_closed: It was not closed by the program.
-    """
-
-    user_closed = False
-
-    def __init__(self) -> None:
-        self._delay = 0.0
-        self._callback: Callable[[], object] | None = None
-        self._again = False
-
-    def add_timeout(self, delay: float, callback: Callable[[], object]) -> None:
-        """The strategy wants to wait so many seconds."""
-        self._delay, self._callback = delay, callback
-
-    def remove_timeout(self, _timer: None) -> None:
-        """It wants that no more."""
-        self._callback = None
-
-    def reconnect(self) -> None:
-        """It wants another attempt."""
-        self._again = True
-
-    def wanted(self, waiter: Waiter) -> bool:
-        """Wait for as long as the strategy wants; return whether it wants another attempt then."""
-        if self._callback is not None:
-            waiter.wait(lambda: self._callback is None, self._delay)
-            callback, self._callback = self._callback, None
-            if callback is not None:
-                callback()
-        again, self._again = self._again, False
-        return again
-
-
 class BlockingConnection(Attributes):
     """
     A connection that is open when it has been made.
@@ -82,6 +47,14 @@ class BlockingConnection(Attributes):
     the thread that called it; what they raise comes out of it, and the connection is not hurt. A handler may call any
     of these itself: meanwhile it gets no other message of its consumer. As a context manager it closes at the end of
     the block.
+
+    A handler of a signal calls L{add_callback_threadsafe}. It may call C{channel.stop_consuming} and the methods called
+    C{close} as well: when it has interrupted the work of this connection, they happen a moment later, when that is
+    done. Others raise L{txpika.exceptions.RecursiveOperationDetected} then; what such a handler lets through ends
+    the connection, as the work was left half done. With C{io_thread} it may call all.
+
+    In a child of the process that made it, all it can do is L{close}, which lets go of the child's descriptors and
+    tells the broker nothing; other methods raise L{txpika.exceptions.WrongThread}. L{connect} works after that.
 
     @ivar parameters: What it was made with.
     """
@@ -110,13 +83,15 @@ class BlockingConnection(Attributes):
             self.parameters = parameters_of(parameters)
         finally:
             del parameters  # tracebacks may show what is in a name, and this may have a password in it
+        check_strategy(reconnection_strategy)
         self._strategy = NullReconnectionStrategy() if reconnection_strategy is None else reconnection_strategy
         self._retry = Retry()
         self._make_waiter: type[Threaded | Running] = Threaded if io_thread else Running
         self.waiter: Waiter = self._make_waiter()
         self._events = Events()
+        self._connecting = Lock()
+        self._transport: SocketTransport | None = None
         self._holding = False
-        self._dispatching = False
         self._ended = True
         self._reason: CloseReason | None = None
         self._on_blocked: list[Callable[..., object]] = []
@@ -137,13 +112,24 @@ class BlockingConnection(Attributes):
         """
         Connect once more, after it has ended. Channels of before stay closed.
 
-        @raise NotConnected: when it is open.
+        @raise NotConnected: when it is open, or another thread is about to open it.
         """
+        if not self._connecting.acquire(blocking=False):
+            raise NotConnected("the connection is being made already")
+        try:
+            self._connect()
+        finally:
+            self._connecting.release()
+
+    reconnect = connect
+
+    def _connect(self) -> None:
         self._bury()
-        if not self._ended:
-            raise NotConnected("the connection has not ended: close it first")
         if self.waiter.closed:
             self.waiter = self._make_waiter()
+        self.waiter.check()
+        if not self._ended:
+            raise NotConnected("the connection has not ended: close it first")
         while True:
             self._strategy.on_connect_attempt(self._retry)
             try:
@@ -155,8 +141,6 @@ class BlockingConnection(Attributes):
             else:
                 self._strategy.on_connection_open(self._retry)
                 return
-
-    reconnect = connect
 
     def _bury(self) -> None:
         """If its thread was ended by what the program raised in it, see to the rest."""
@@ -176,7 +160,7 @@ class BlockingConnection(Attributes):
         self._opened = opened
         self._ended = False
         self._reason = None
-        self._transport: SocketTransport | None = None
+        self._transport = None
         self._core = Core(self.parameters, self.waiter.loop, self)
         self._core.backpressure.set_multiplier(self._multiplier)
         self._core.backpressure.add_callback(self._pressed)
@@ -187,6 +171,7 @@ class BlockingConnection(Attributes):
         def connected(sock: socket.socket, _host: str) -> None:
             self._transport = SocketTransport(sock, self.waiter.loop, self._core)
             self._transport.flushed = self._core.backpressure.flushed
+            self.waiter.flush = self._transport.flush
             self._core.connection_made(self._transport)
             self._core.limit_handshake(deadline - self.waiter.loop.seconds())
             credentials: Any = self.parameters.credentials
@@ -219,12 +204,27 @@ class BlockingConnection(Attributes):
         Close it in the orderly way, within C{close_timeout}, and let go of its timers, its loop and its thread.
         Harmless when it is closed. L{connect} works after it.
         """
+        if self.waiter.forked:
+            self._abandon()
+            return
+        if self.waiter.busy:
+            self.waiter.put_off(lambda: self.close(code, text))
+            return
         self._bury()
         if not self._ended:
             self.waiter.call(self._core.close, code, text)
             self.waiter.wait(lambda: self._ended)
         assert self._reason is not None
         self.waiter.close(self._reason.with_outcome("closed"))
+
+    def _abandon(self) -> None:
+        """In a child of the process that made it."""
+        self._ended = True
+        self._reason = NotConnected("the connection belongs to the process that this one was forked from")
+        self._connecting = Lock()
+        if self._transport is not None:
+            self._transport.abandon()
+        self.waiter.close(self._reason)
 
     def __enter__(self) -> Self:
         return self
@@ -268,7 +268,13 @@ class BlockingConnection(Attributes):
         @param channel_number: C{None} takes a free one.
         @param timeout: How long to wait for the broker, in seconds.
         @return: An open channel.
+        @raise CloseReason: when the connection is not open.
+        @raise NoFreeChannels: when the broker allows no more.
+        @raise InvalidChannelNumber: when that number is not free, or too high.
         """
+        check_channel_number(channel_number)
+        if timeout is not None:
+            seconds("timeout", timeout)
 
         def open_channel() -> tuple[BlockingChannel, Any]:
             core = self._core.open_channel(self.box, timeout, channel_number)
@@ -336,6 +342,8 @@ class BlockingConnection(Attributes):
             takes.
         @raise CloseReason: when the connection has ended, and there is nothing to hand over any more.
         """
+        if time_limit is not None:
+            check_number("time_limit", time_limit)
         self.waiter.wait(self.something, time_limit)
         if not self.dispatch():
             self.check()
@@ -346,7 +354,7 @@ class BlockingConnection(Attributes):
 
         @raise CloseReason: when the connection ends meanwhile.
         """
-        if duration:
+        if duration != 0:
             seconds("duration", duration)
         deadline = self.waiter.loop.seconds() + duration
         while True:
@@ -359,8 +367,14 @@ class BlockingConnection(Attributes):
         Call C{callback} in C{delay} seconds, from inside what hands over events.
 
         @return: For L{remove_timeout}.
+        @raise TypeError: when an argument is of a wrong type.
+        @raise ValueError: when C{delay} is NaN.
+        @raise CloseReason: when it was closed: nothing hands over events any more.
         """
+        check_number("delay", delay)
         need_callback(callback)
+        if self.waiter.closed:
+            self.check()
         later = Later(callback)
         later.timer = self.waiter.call(self.waiter.loop.callLater, delay, self.event, None, later)
         return later
@@ -369,16 +383,20 @@ class BlockingConnection(Attributes):
 
     def remove_timeout(self, timeout_id: Any) -> None:
         """Undo L{call_later}. Harmless when it has happened."""
-        timeout_id.cancel()
+        if not isinstance(timeout_id, Later):
+            raise TypeError(f"timeout_id must be what call_later has returned, not {type(timeout_id).__name__}")
         if not self.waiter.closed:
             self.waiter.call(timeout_id.timer.cancel)
+        timeout_id.cancel()
 
     def add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
         """
         Have C{callback} called from inside what hands over events; call this from any thread. Without C{io_thread} it
-        is the only thing other threads may call.
+        is the only thing other threads may call, and handlers of signals should.
         """
         need_callback(callback)
+        if self.waiter.forked:
+            self.waiter.check()
         self.waiter.loop.add_callback(lambda: self.event(None, callback))
 
     def something(self) -> bool:
@@ -401,6 +419,10 @@ class BlockingConnection(Attributes):
         self._make_room()
         return withdrawn
 
+    def waiting(self, function: Callable[..., object]) -> list[tuple[Any, ...]]:
+        """@return: The arguments of the events that are calls of this very function."""
+        return self._events.of(function)
+
     def _make_room(self) -> None:
         """Some of the events have gone: if few are left, read on."""
         if self._holding and len(self._events) <= MAX_EVENTS // 2 and not self._ended:
@@ -410,6 +432,10 @@ class BlockingConnection(Attributes):
     def hold(self, who: object) -> None:
         """In the loop's thread: C{who} has enough for now, read no more."""
         self._core.intake.hold(who)
+
+    def gone(self, who: object) -> None:
+        """In the loop's thread: C{who} has ended, and holds up nobody any more."""
+        self._core.intake.release(who)
 
     def release(self, who: object) -> None:
         """C{who} takes more."""
@@ -423,8 +449,9 @@ class BlockingConnection(Attributes):
         @return: How many it were.
         """
         count = 0
-        here = not self._dispatching
-        self._dispatching = True
+        waiter = self.waiter
+        here = not waiter.batching
+        waiter.batching = True
         try:
             for _ in range(len(self._events)):
                 event = self._events.take() if while_true() else None
@@ -440,7 +467,7 @@ class BlockingConnection(Attributes):
                 self.waiter.look()
         finally:
             if here:
-                self._dispatching = False
+                waiter.batching = False
         return count
 
     # For channels
@@ -452,7 +479,6 @@ class BlockingConnection(Attributes):
     def result_of(self, box: Box | None) -> Any:
         """Wait for it; C{None} when there is none."""
         if box is None:
-            self.flush()
             return None
         self.wait_for(box)
         return box.take()
@@ -479,11 +505,6 @@ class BlockingConnection(Attributes):
 
     def erase_credentials(self) -> None:
         """Nothing: the credentials show nobody their secret, and L{reconnect} needs it."""
-
-    def flush(self) -> None:
-        """Send what waits, so far as the network takes it, unless that happens by itself in a moment."""
-        if not self._dispatching and isinstance(self.waiter, Running) and self._transport is not None:
-            self._transport.flush()
 
     # What the engine tells
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
+from contextlib import suppress
+from threading import RLock
 from typing import Any
 
 #: Events, or messages of one that is iterated over, that may wait before the connection reads no more.
@@ -21,10 +22,15 @@ Event = tuple[object, Callable[..., object], tuple[Any, ...]]
 
 
 class Events:
-    """Calls to be made, in the order they came."""
+    """
+    Calls to be made, in the order they came.
+
+    Whoever adds one needs no lock, so that it never waits for a thread that takes them, or for a signal's handler that
+    has interrupted that thread. Such a handler may take some itself, from inside of L{take}.
+    """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._taking = RLock()
         self._waiting: deque[Event] = deque()
         self._busy: set[object] = set()
 
@@ -35,39 +41,56 @@ class Events:
         """
         @param owner: Whose other calls it must not overlap; C{None} for nobody's.
         """
-        with self._lock:
-            self._waiting.append((owner, function, arguments))
+        self._waiting.append((owner, function, arguments))
 
     def ready(self) -> bool:
         """Whether L{take} would find one."""
         if not self._busy:
             return bool(self._waiting)
-        with self._lock:
-            return any(owner not in self._busy for owner, _, _ in self._waiting)
+        return any(owner not in self._busy for owner, _, _ in list(self._waiting))
 
     def take(self) -> Event | None:
         """@return: The first one whose owner is not busy; to be passed to L{done}. C{None} when there is none."""
-        with self._lock:
-            for number, event in enumerate(self._waiting):
-                if event[0] not in self._busy:
-                    del self._waiting[number]
-                    if event[0] is not None:
-                        self._busy.add(event[0])
+        with self._taking:
+            while (event := self._first()) is not None:
+                if event[0] is not None:
+                    self._busy.add(event[0])
+                try:
+                    self._waiting.remove(event)
+                except ValueError:  # a signal's handler has taken this one, just now
+                    self._busy.discard(event[0])
+                else:
                     return event
         return None
 
+    def _first(self) -> Event | None:
+        try:
+            event = self._waiting[0]
+        except IndexError:
+            return None
+        if event[0] not in self._busy:
+            return event
+        return next((event for event in list(self._waiting) if event[0] not in self._busy), None)
+
     def done(self, event: Event) -> None:
         """The call has been made, whatever came of it."""
-        with self._lock:
-            self._busy.discard(event[0])
+        self._busy.discard(event[0])
+
+    def of(self, function: Callable[..., object]) -> list[tuple[Any, ...]]:
+        """@return: The arguments of all calls of this very function."""
+        return [event[2] for event in list(self._waiting) if event[1] is function]
 
     def withdraw(self, function: Callable[..., object]) -> list[tuple[Any, ...]]:
         """
         @return: The arguments of all calls of this very function; they are not made any more.
         """
-        with self._lock:
-            withdrawn = [event[2] for event in self._waiting if event[1] is function]
-            self._waiting = deque(event for event in self._waiting if event[1] is not function)
+        withdrawn = []
+        with self._taking:
+            for event in list(self._waiting):
+                if event[1] is function:
+                    with suppress(ValueError):  # else such a handler has taken it
+                        self._waiting.remove(event)
+                        withdrawn.append(event[2])
         return withdrawn
 
 

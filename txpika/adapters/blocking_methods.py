@@ -30,12 +30,13 @@ class BlockingMethods:
     def __init__(self, connection: BlockingConnection, core: Core) -> None:
         self.connection = connection
         self._core = core
+        self._waiter = connection.waiter  # the one of this life of the connection; another one may have another
 
     def _do(self, function: Callable[..., Box | None], *arguments: Any, **more: Any) -> Any:
         timeout = more.get("timeout")
         if timeout is not None:
             seconds("timeout", timeout)
-        return self.connection.result_of(self.connection.waiter.call(lambda: function(*arguments, **more)))
+        return self.connection.result_of(self._waiter.send(lambda: function(*arguments, **more)))
 
     def _call(self, method: Method, timeout: float | None) -> Any:
         return self._do(self._core.call, method, timeout=timeout)

@@ -15,7 +15,7 @@ from typing import Any
 
 from txpika.adapters.attributes import Attributes
 from txpika.adapters.callback_channel import Channel, call
-from txpika.adapters.checking import check_callback, need_callback
+from txpika.adapters.checking import check_callback, check_channel_number, check_number, check_strategy, need_callback
 from txpika.adapters.completion import Completion
 from txpika.adapters.failures import failure
 from txpika.adapters.hooks import Hooks
@@ -90,6 +90,7 @@ class BaseConnection(Hooks, Attributes):
             self.parameters = parameters_of(parameters)
         finally:
             del parameters  # tracebacks may show what is in a name, and this may have a password in it
+        check_strategy(reconnection_strategy)
         self.callbacks = CallbackManager()
         self.reconnection = NullReconnectionStrategy() if reconnection_strategy is None else reconnection_strategy
         self.closing: bool | tuple[int, str] = False
@@ -304,10 +305,7 @@ class BaseConnection(Hooks, Attributes):
         @raise InvalidChannelNumber: when that number is not free, or too high.
         """
         check_callback(on_open_callback, "on_open_callback")
-        if channel_number is not None and (not isinstance(channel_number, int) or isinstance(channel_number, bool)):
-            raise TypeError(f"channel_number must be int or None, not {type(channel_number).__name__}")
-        if channel_number is not None and channel_number < 1:
-            raise ValueError(f"channel_number is {channel_number}, channels are numbered from 1")
+        check_channel_number(channel_number)
         if self._attempting:
             raise NotConnected("the connection is not open yet")
         if self.is_closed and isinstance(self.reason, CloseReason):  # there may never have been a transport
@@ -402,7 +400,10 @@ class BaseConnection(Hooks, Attributes):
         Call C{callback} in C{delay_sec} seconds.
 
         @return: For L{remove_timeout}.
+        @raise TypeError: when an argument is of a wrong type.
+        @raise ValueError: when C{delay_sec} is NaN.
         """
+        check_number("delay_sec", delay_sec)
         need_callback(callback)
         return self.clock.callLater(delay_sec, call, callback)
 

@@ -26,6 +26,36 @@ def need_callback(callback: object) -> None:
         raise TypeError(f"callback must be callable, not {type(callback).__name__}")
 
 
+def check_number(name: str, value: object) -> None:
+    """
+    @raise TypeError: when C{value} is no number of seconds; a bool is none.
+    @raise ValueError: when it is NaN, which is neither before nor after anything.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if value != value:
+        raise ValueError(f"{name} is NaN, it must be a number of seconds")
+
+
+def check_channel_number(number: object) -> None:
+    """
+    @raise TypeError: when C{number} is neither an int nor C{None}.
+    @raise ValueError: when it is below 1.
+    """
+    if number is None:
+        return
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"channel_number must be int or None, not {type(number).__name__}")
+    if number < 1:
+        raise ValueError(f"channel_number is {number}, channels are numbered from 1")
+
+
+def check_strategy(strategy: object) -> None:
+    """@raise TypeError: when C{strategy} is neither a reconnection strategy nor C{None}."""
+    if strategy is not None and not callable(getattr(strategy, "on_connect_attempt", None)):
+        raise TypeError(f"reconnection_strategy must be a ReconnectionStrategy or None, not {type(strategy).__name__}")
+
+
 def refuse_ticket(ticket: object) -> None:
     """
     Access tickets have gone from the protocol; C{ticket} is taken, and ignored.

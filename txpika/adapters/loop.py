@@ -21,6 +21,8 @@ from itertools import count
 from threading import get_ident
 from typing import Any, ClassVar, Self
 
+from txpika.adapters.checking import check_number
+
 #: What a handler can be told about its descriptor, and what it can wait for: the values of Linux's epoll.
 READ = 0x0001
 WRITE = 0x0004
@@ -159,6 +161,9 @@ class IOLoop:
     end L{start}.
 
     @ivar poller: What it waits with.
+    @ivar busy: It tells somebody; what must not be called from inside of that can find out here. Whoever works with
+        the loop outside of L{run_once} may set it, too.
+    @ivar closed: L{close} was called.
     """
 
     READ = READ
@@ -179,6 +184,8 @@ class IOLoop:
         self._calls: deque[Callable[[], object]] = deque()
         self._running = False
         self._waiting = False
+        self.busy = False
+        self.closed = False
         self._failure: Exception | None = None
         self._stopping = False
         self._thread = get_ident()
@@ -253,11 +260,19 @@ class IOLoop:
             elif self._timers:
                 timeout = min(timeout, max(0.0, self._timers[0].when - self.seconds()))
             ready = self.poller.wait(min(timeout, MAX_WAIT))
+        except (OSError, ValueError):
+            if not self.closed:
+                raise
+            return  # such a handler has closed it
         finally:
             self._waiting = waiting
-        for fd, events in ready:
-            self.happened(fd, events)
-        self.run_due()
+        busy, self.busy = self.busy, True
+        try:
+            for fd, events in ready:
+                self.happened(fd, events)
+            self.run_due()
+        finally:
+            self.busy = busy
 
     poll = run_once
 
@@ -281,6 +296,7 @@ class IOLoop:
 
     def close(self) -> None:
         """Let go of what the system keeps for it. It cannot run any more."""
+        self.closed = True
         self.poller.close()
         self._alarm.close()
         self._bell.close()
@@ -328,7 +344,10 @@ class IOLoop:
         Call C{callable(*args)} in C{delay} seconds.
 
         @return: Has a C{cancel()}.
+        @raise TypeError: when C{delay} is no number.
+        @raise ValueError: when it is NaN.
         """
+        check_number("delay", delay)
         timer = Timer(self, self.seconds() + delay, next(self._order), callable, args)
         heapq.heappush(self._timers, timer)
         self.wake()
@@ -341,7 +360,10 @@ class IOLoop:
         As L{callLater}, at a time of C{time.time()}: what pika's loop of 2011 had.
 
         @param deadline: In seconds since 1970.
+        @raise TypeError: when it is no number.
+        @raise ValueError: when it is NaN.
         """
+        check_number("deadline", deadline)
         return self.callLater(max(0.0, deadline - time.time()), callback)
 
     def remove_timeout(self, timeout: Timer) -> None:
@@ -370,7 +392,9 @@ class IOLoop:
     # Other threads
 
     def add_callback(self, callback: Callable[[], object]) -> None:
-        """Call C{callback} in the loop's thread, soon. May be called from any thread."""
+        """Call C{callback} in the loop's thread, soon. May be called from any thread. A closed loop forgets it."""
+        if self.closed:
+            return
         self._calls.append(callback)
         if self._waiting or get_ident() != self._thread:
             self._ring()

@@ -76,6 +76,7 @@ class SocketTransport:
         self._producer: Any = None
         self._producer_paused = False
         self._reading = True
+        self._receiving = False
         self._losing = False
         self._broken = False
         self._lost = False
@@ -150,6 +151,9 @@ class SocketTransport:
             if not must_wait(error):
                 self._cannot_send(error)
                 return
+        except BaseException as error:
+            self._interrupted(error)
+            raise
         self._watch()
         if self._producer_paused and self.buffered <= LOW_WATER:
             self._producer_paused = False
@@ -199,6 +203,22 @@ class SocketTransport:
             self._read()
 
     def _read(self) -> None:
+        if self._receiving:
+            return  # the loop is run from inside of what takes the bytes, which come one read after the other
+        self._receiving = True
+        try:
+            self._receive()
+        except BaseException as error:
+            self._interrupted(error)
+            raise
+        finally:
+            self._receiving = False
+
+    def _interrupted(self, error: BaseException) -> None:
+        """A signal's handler has raised in here, which leaves nobody to know how many of the bytes were dealt with."""
+        self._lose(ConnectionAbortedError(f"{type(error).__name__} was raised in the middle of reading or writing"))
+
+    def _receive(self) -> None:
         for _ in range(MAX_READS):
             if not self._reading or self._lost:
                 return
@@ -218,6 +238,12 @@ class SocketTransport:
             self._loop.add_callback(self._read)
 
     # The end
+
+    def abandon(self) -> None:
+        """In a process that was forked from the one whose it is: close the descriptor, and touch nothing shared."""
+        self._lost = True
+        self._drop_unsent()
+        self._socket.close()
 
     def _lose(self, reason: BaseException | None) -> None:
         """Close it; the stream hears of it in a turn of its own, not from inside what it calls."""

@@ -1,44 +1,98 @@
-# -*- test-case-name: txpika.test.test_blocking_connection -*-
+# -*- test-case-name: txpika.test.test_waiting,txpika.test.test_blocking_connection -*-
 """
 Two ways to wait for a loop: run it until it has what is waited for, or have it run in a thread of its own.
 
-Owns the thread. Knows a loop; nothing of AMQP.
+Owns the thread, and who may call: the right thread of the right process, and no signal's handler from inside of what it
+has interrupted. Knows a loop; nothing of AMQP.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from threading import get_ident
+from time import monotonic
 from typing import Any, Protocol, TypeVar
+from weakref import WeakSet
 
 from zope.interface import implementer
 
 from txpika.adapters.loop import MAX_WAIT, IOLoop
-from txpika.exceptions import WrongThread
+from txpika.exceptions import CloseReason, RecursiveOperationDetected, WrongThread
 from txpika.interfaces import ICompletion
 
 _T = TypeVar("_T")
 #: Seconds that a program may take, one event after the other, before the loop has a turn in between.
 LOOK_AFTER = 0.05
 
+#: All there are, to be told of a fork.
+_waiters: WeakSet[Running | Threaded] = WeakSet()
+
+
+def _forked() -> None:
+    for waiter in list(_waiters):
+        waiter.fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def fresh(reason: BaseException) -> BaseException:
+    """
+    @return: C{reason} for one more to raise: without the tracebacks of those before, and what is in their frames.
+    """
+    return reason.with_outcome(reason.outcome) if isinstance(reason, CloseReason) else reason.with_traceback(None)
+
 
 class Waiter(Protocol):
-    """What a blocking program waits with."""
+    """
+    What a blocking program waits with.
+
+    @ivar forked: This is a child of the process that made it. All it can do there is to be closed.
+    @ivar batching: What is written by L{send} may wait for the loop's next turn.
+    @ivar flush: Called by L{send} in the loop's thread: what was written leaves, so far as the network takes it.
+    """
 
     loop: IOLoop
     closed: bool
+    forked: bool
+    batching: bool
+    flush: Callable[[], object]
+
+    @property
+    def busy(self) -> bool:
+        """Whether L{call} was interrupted by the signal's handler that asks: it would raise."""
+
+    def check(self) -> None:
+        """
+        @raise WrongThread: when this thread, or this process, may not call.
+        @raise RecursiveOperationDetected: when L{busy}.
+        """
 
     def call(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """Call C{function} in the loop's thread; return, or raise, what it does."""
 
+    def send(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """L{call} what writes: L{flush} comes after it, unless C{batching}."""
+
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
         """Until C{ready()} is true, or C{timeout} seconds are over; return whether it is."""
+
+    def put_off(self, function: Callable[[], object]) -> None:
+        """Call C{function} as soon as this is L{busy} no more."""
 
     def look(self) -> None:
         """The program is at work, and would let the loop have a turn if that is due."""
 
     def notify(self) -> None:
         """Something has happened: those who wait may look again."""
+
+    def fork(self) -> None:
+        """This is a child of the process that made it."""
 
     def close(self, reason: BaseException | None = None) -> None:
         """Let go of the loop, and of the thread: calls raise C{reason} from then on. Harmless when it is closed."""
@@ -50,58 +104,160 @@ class Running:
     def __init__(self) -> None:
         self.loop = IOLoop()
         self.closed = False
-        self._thread = threading.get_ident()
+        self.forked = False
+        self.batching = False
+        self.flush: Callable[[], object] = lambda: None
+        self._reason: BaseException | None = None
+        self._thread = get_ident()
         self._looked = 0.0
+        self._waits = 0
+        self._put_off: deque[Callable[[], object]] = deque()
+        _waiters.add(self)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a signal's handler asks, from inside the work of the loop or of a call."""
+        return self.loop.busy and get_ident() == self._thread
+
+    def check(self) -> None:
+        """
+        @raise WrongThread: in another thread than the one it was made in.
+        @raise RecursiveOperationDetected: when L{busy}.
+        """
+        if self.forked:
+            raise WrongThread("the connection belongs to the process that this one was forked from: make another one")
+        if get_ident() != self._thread:
+            raise WrongThread("the connection belongs to the thread that made it; with io_thread=True, to all")
+        if self.loop.busy:
+            raise RecursiveOperationDetected(
+                "a signal's handler called in while the connection was at work: let it call add_callback_threadsafe"
+            )
 
     def call(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """@return: C{function(*arguments)}."""
-        return function(*arguments)
+        """
+        @return: C{function(*arguments)}.
+        @raise WrongThread: as L{check}, and C{function} is not called.
+        @raise RecursiveOperationDetected: likewise.
+        """
+        loop = self.loop
+        if loop.busy or get_ident() != self._thread:
+            self.check()
+        loop.busy = True
+        try:
+            return function(*arguments)
+        finally:
+            loop.busy = False
+            if self._put_off:
+                self._catch_up()
+
+    def send(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """
+        L{call}, L{flush} and L{look} in one, as a program may do nothing else all day long.
+
+        @return: C{function(*arguments)}.
+        @raise WrongThread: as L{call}.
+        @raise RecursiveOperationDetected: likewise.
+        """
+        loop = self.loop
+        if loop.busy or get_ident() != self._thread:
+            self.check()
+        loop.busy = True
+        try:
+            result = function(*arguments)
+            if not self.batching:
+                self.flush()
+        finally:
+            loop.busy = False
+            if self._put_off:
+                self._catch_up()
+        if not self.batching and monotonic() - self._looked > LOOK_AFTER:
+            self.look()
+        return result
 
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
         """
         Until C{ready()} is true, or C{timeout} seconds are over. With 0 the loop takes one look all the same.
 
-        @raise WrongThread: in another thread than the one it was made in.
+        @raise WrongThread: as L{check}.
+        @raise RecursiveOperationDetected: likewise.
+        @raise BaseException: what L{close} was told, when a signal's handler called that meanwhile.
         """
-        if threading.get_ident() != self._thread:
-            raise WrongThread("the connection belongs to the thread that made it; with io_thread=True, to all")
+        self.check()
         deadline = None if timeout is None else self.loop.seconds() + timeout
         looked = False
-        while not ready():
-            left = MAX_WAIT if deadline is None else deadline - self.loop.seconds()
-            if left <= 0 and looked:
-                return False
-            self.loop.run_once(max(0.0, left))
-            self._looked = self.loop.seconds()
-            looked = True
+        self._waits += 1
+        try:
+            while not ready():
+                if self.closed:
+                    raise fresh(self._reason or RuntimeError("the connection was closed"))
+                left = MAX_WAIT if deadline is None else deadline - self.loop.seconds()
+                if left <= 0 and looked:
+                    return False
+                self._run_loop(max(0.0, left))
+                looked = True
+        finally:
+            self._waits -= 1
+            self.notify()  # where this is a signal's handler, the wait around it may have missed what happened
         return True
+
+    def _run_loop(self, timeout: float) -> None:
+        self.loop.run_once(timeout)
+        self._looked = self.loop.seconds()
+        if self._put_off:
+            self._catch_up()
+
+    def put_off(self, function: Callable[[], object]) -> None:
+        """Call C{function} as if the signal had come a moment later: when what it has interrupted is done."""
+        self._put_off.append(function)
+
+    def _catch_up(self) -> None:
+        while self._put_off:
+            self._put_off.popleft()()
 
     def look(self) -> None:
         """Let the loop have a turn, if the last one is L{LOOK_AFTER} ago."""
         if self.loop.seconds() - self._looked > LOOK_AFTER and not self.closed:
-            self.loop.run_once(0)
-            self._looked = self.loop.seconds()
+            self.check()
+            self._run_loop(0)
 
     def notify(self) -> None:
-        """Nobody else waits; but this may be a signal's handler, inside of a wait."""
-        self.loop.wake()
+        """Nobody else waits; but this may be a signal's handler, inside of a wait, which must not go to sleep now."""
+        if self._waits and not self.loop.busy:
+            self.loop.add_callback(lambda: None)
+
+    def fork(self) -> None:
+        """No thread of this process may call."""
+        self.forked = True
+        self._thread = 0
 
     def close(self, reason: BaseException | None = None) -> None:
         """Let go of the loop."""
         if not self.closed:
             self.closed = True
+            self._reason = reason
             self.loop.close()
 
 
 class Threaded:
-    """Has the loop run in a thread of its own, so that heartbeats go on whatever the program does."""
+    """
+    Has the loop run in a thread of its own, so that heartbeats go on whatever the program does.
+
+    @ivar busy: C{False}: no signal's handler interrupts that thread.
+    """
+
+    busy = False
+    batching = False
 
     def __init__(self) -> None:
         self.loop = IOLoop()
         self.closed = False
+        self.forked = False
+        self.flush: Callable[[], object] = lambda: None
         self._reason: BaseException | None = None
         self._changed = threading.Condition()
+        self._waiting: set[int] = set()
         self._thread = threading.Thread(target=self._run, name="txpika", daemon=True)
+        _waiters.add(self)
         self._thread.start()
 
     def _run(self) -> None:
@@ -116,18 +272,27 @@ class Threaded:
             self._reason = self._reason or reason or RuntimeError("the thread of the connection has ended")
             self._changed.notify_all()
 
+    def check(self) -> None:
+        """@raise WrongThread: in a child of the process that made it, where its thread is not."""
+        if self.forked:
+            raise WrongThread("the connection belongs to the process that this one was forked from: make another one")
+
     def call(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """
         @return: C{function(*arguments)}, called in the loop's thread.
+        @raise WrongThread: as L{check}.
         @raise BaseException: also what L{close} was told, when that came first.
         """
         if threading.current_thread() is self._thread:
             return function(*arguments)
+        if self.forked:
+            self.check()
         box = Box(self)
 
         def run() -> None:
             try:
                 result = function(*arguments)
+                self.flush()
             except BaseException as error:
                 box.errback(error)
             else:
@@ -138,35 +303,78 @@ class Threaded:
         result: _T = box.take()
         return result
 
+    send = call
+
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
         """
         Until C{ready()} is true, or C{timeout} seconds are over.
 
+        @raise WrongThread: as L{check}.
         @raise BaseException: when the thread ends meanwhile, what ended it.
         """
+        self.check()
+        deadline = None if timeout is None else self.loop.seconds() + timeout
+        me = get_ident()
         with self._changed:
-            self._changed.wait_for(lambda: ready() or self.closed, timeout)
-            if ready():
-                return True
-            if self.closed:
-                assert self._reason is not None
-                raise self._reason
-            return False
+            inside = me in self._waiting
+            self._waiting.add(me)
+            try:
+                while not ready():
+                    if self.closed:
+                        assert self._reason is not None
+                        raise fresh(self._reason)
+                    left = MAX_WAIT if deadline is None else deadline - self.loop.seconds()
+                    if left <= 0:
+                        return False
+                    self._changed.wait(min(left, MAX_WAIT))
+            finally:
+                if inside:  # this is a signal's handler: the wait around it may have missed what happened
+                    self.notify()
+                else:
+                    self._waiting.discard(me)
+        return True
+
+    def put_off(self, function: Callable[[], object]) -> None:
+        """It is never busy."""
+        function()
 
     def look(self) -> None:
         """The thread does that."""
 
     def notify(self) -> None:
         """Wake those who wait."""
+        if get_ident() in self._waiting:
+            # A signal's handler inside of a wait, which may have looked before and is about to sleep: it holds the lock
+            # until it does, so the loop's thread comes just after that.
+            self.loop.add_callback(self._notify)
+        else:
+            self._notify()
+
+    def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
+    def fork(self) -> None:
+        """The thread is not in this process, and whoever had the lock is not either."""
+        self.forked = True
+        self._changed = threading.Condition()
+        self._waiting = set()
+
     def close(self, reason: BaseException | None = None) -> None:
         """End the thread, which lets go of the loop."""
+        if self.forked:
+            self.closed = True
+            with suppress(OSError):  # kqueue's descriptor is not in this process
+                self.loop.close()
+            return
         with self._changed:
             self._reason = self._reason or reason
         self.loop.stop()
         if threading.current_thread() is not self._thread:
+            with self._changed:
+                # A wait that a signal's handler interrupted for this holds the lock, which the thread needs to end.
+                while not self.closed:
+                    self._changed.wait(1)
             self._thread.join()
 
 

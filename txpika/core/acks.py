@@ -111,11 +111,13 @@ class Acks:
         @param delivery_tag: Of an unsettled delivery; 0 with C{multiple} for all so far.
         @param multiple: And all unsettled ones before it.
         @raise StaleDelivery: when there is nothing to acknowledge. Nothing is written.
+        @raise TypeError: when C{multiple} is true and no bool.
         @raise WrongThread: when called from another thread than the connection's.
         """
         if get_ident() != self._thread:
             self._connection.check_thread()
         if multiple:
+            check_bit(multiple, "basic.ack: multiple")
             self._settle(_ACK, delivery_tag, True, 1)
             return
         try:
@@ -177,7 +179,7 @@ class Acks:
         last = delivery_tag
         if multiple and not delivery_tag:
             # On the wire 0 means whatever the broker has sent, also what is not here yet.
-            last = max(unacked, default=0)
+            last = next(reversed(unacked), 0)
         if last not in unacked:
             self._stale(delivery_tag, multiple)
             return
@@ -195,8 +197,10 @@ class Acks:
 
     def _skip_settled(self, before: int) -> None:
         """Move C{_settled} over tags that need no ack any more, or never did, up to but without C{before}."""
+        if self._settled + 1 in self.unacked:
+            return
         if before - self._settled > len(self.unacked):
-            self._settled = min(min(self.unacked, default=before), before) - 1
+            self._settled = min(next(iter(self.unacked), before), before) - 1
             return
         while self._settled < before - 1 and self._settled + 1 not in self.unacked:
             self._settled += 1
@@ -238,7 +242,9 @@ class Acks:
     def restore(self, tags: list[int]) -> None:
         """A transaction was rolled back (C{tx.rollback}): these tags are unsettled again."""
         if tags and self._channel.reason is None:
-            self.unacked.update(dict.fromkeys(tags))
+            in_order = sorted([*self.unacked, *tags])
+            self.unacked.clear()  # in place: the road of deliveries knows this very one
+            self.unacked.update(dict.fromkeys(in_order))
             self._settled = min(self._settled, min(tags) - 1)
 
     def recover(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from txpika.exceptions import StaleDelivery
 from txpika.message import Delivery
@@ -134,6 +134,52 @@ class BatchTests(Consuming):
         self.successResultOf(self.take(new)).ack()
         there.ack()
         self.assertEqual([number for _, number, _ in self.peer.frames()], [1, 2])
+
+    def test_multiple_is_a_bool(self) -> None:
+        consumer = self.peer.consuming(self.channel)
+        self.deliver(b"1", b"2")
+        self.take(consumer)
+        second = self.successResultOf(self.take(consumer))
+        for wrong in ("no", 2, 1, [0]):
+            error = self.assertRaises(TypeError, second.ack, wrong)
+            self.assertIn("basic.ack: multiple", str(error))
+        self.assertEqual(self.peer.frames(), [])
+        second.ack(True)
+        self.assertEqual(self.peer.methods(), [Basic.Ack(2, True)])
+
+
+class Looked(dict[int, None]):
+    """Delivery tags; counts how many were passed in looking for one."""
+
+    passed = 0
+
+    def __iter__(self) -> Iterator[int]:
+        for tag in super().__iter__():
+            self.passed += 1
+            yield tag
+
+
+class WorkTests(Consuming):
+    """The work of an ack does not grow with how many deliveries wait for theirs."""
+
+    TOTAL = 1_000
+
+    def settling(self, settle: Callable[[Delivery], None]) -> int:
+        """Settle all but the first, in order; return how many others were passed meanwhile."""
+        self.setUp()
+        consumer = self.peer.consuming(self.channel)
+        self.deliver(*[b"x"] * self.TOTAL)
+        waiting = [self.successResultOf(self.take(consumer)) for _ in range(self.TOTAL)]
+        acks = self.channel._core.acks
+        acks.unacked = unacked = Looked(acks.unacked)
+        for delivery in waiting[1:]:
+            settle(delivery)
+        self.assertEqual(len(unacked), 1)
+        return unacked.passed
+
+    def test_the_first_waits(self) -> None:
+        for settle in (lambda each: each.ack(), lambda each: each.nack(), lambda each: each.reject()):
+            self.assertLess(self.settling(settle), 3 * self.TOTAL)
 
 
 class SettledTests(Consuming):

@@ -8,6 +8,8 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from math import inf
 from typing import Any, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,12 +22,14 @@ from txpika.exceptions import (
     ChannelClosed,
     ConnectFailed,
     ConnectionClosed,
+    ConnectionLost,
     ConsumerCancelled,
     NackError,
     ReturnedError,
     StaleDelivery,
     WrongThread,
 )
+from txpika.reconnection_strategies import ReconnectionStrategy
 from txpika.test import broker
 
 
@@ -130,6 +134,30 @@ class BlockingTests(BlockingTestCase):
         ):
             self.assertRaises(error, call)
         self.assertTrue(self.channel.is_open)
+
+    def test_wrong_arguments_of_the_connection(self) -> None:
+        """They are refused by their names, and nothing is written."""
+        connection: Any = self.connection
+        nan = float("nan")
+        sent = connection._core.wire.bytes_sent
+        wrong: list[tuple[type[Exception], str, Callable[[], object]]] = [
+            *((TypeError, "channel_number", partial(connection.channel, each)) for each in (1.0, "x", True)),
+            *((ValueError, "channel_number", partial(connection.channel, each)) for each in (0, -1)),
+            *((TypeError, "timeout", partial(connection.channel, timeout=each)) for each in ("x", True)),
+            *((ValueError, "timeout", partial(connection.channel, timeout=each)) for each in (0, -1, nan, inf)),
+            *((TypeError, "delay", partial(connection.call_later, each, print)) for each in ("x", None)),
+            (ValueError, "delay", partial(connection.call_later, nan, print)),
+            (ValueError, "delay", partial(connection.add_timeout, nan, print)),
+            *((TypeError, "duration", partial(connection.sleep, each)) for each in ("x", "", None)),
+            *((ValueError, "duration", partial(connection.sleep, each)) for each in (-1, nan, inf)),
+            (TypeError, "time_limit", partial(connection.process_data_events, "x")),
+            (ValueError, "time_limit", partial(connection.process_data_events, nan)),
+            *((TypeError, "timeout_id", partial(connection.remove_timeout, each)) for each in ("x", None)),
+            (TypeError, "reconnection_strategy", partial(BlockingConnection, self.uri, 5)),
+        ]
+        for error, name, call in wrong:
+            self.assertIn(name, str(self.assertRaises(error, call)))
+        self.assertEqual((connection._core.wire.bytes_sent, list(connection._core.channels)), (sent, [1]))
 
     # Publishing
 
@@ -291,6 +319,7 @@ class BlockingTests(BlockingTestCase):
         self.connection.close()
         self.assertRaises(ConnectionClosed, self.connection.channel)
         self.assertRaises(ConnectionClosed, self.connection.process_data_events)
+        self.assertRaises(ConnectionClosed, self.connection.call_later, 0, lambda: None)
 
     def test_not_let_in(self) -> None:
         known = parse_uri(self.uri)
@@ -351,9 +380,19 @@ class OwnThreadTests(BlockingTestCase):
 
     def test_another_thread(self) -> None:
         errors: list[BaseException] = []
+        called: list[int] = []
+        timer = self.connection.call_later(0, lambda: called.append(1))
 
         def call_in() -> None:
-            for call in (self.connection.channel, self.connection.close, lambda: self.publish("x")):
+            for call in (
+                self.connection.channel,
+                self.connection.close,
+                self.connection.flush_outbound,
+                lambda: self.publish("x"),
+                lambda: self.connection.call_later(0, lambda: None),
+                lambda: self.connection.remove_timeout(timer),
+                lambda: self.channel.consume(self.queue),
+            ):
                 try:
                     call()
                 except BaseException as error:
@@ -362,5 +401,34 @@ class OwnThreadTests(BlockingTestCase):
         thread = threading.Thread(target=call_in)
         thread.start()
         thread.join()
-        self.assertEqual([type(error) for error in errors], [WrongThread] * 3)
+        self.assertEqual([type(error) for error in errors], [WrongThread] * 7)
         self.assertEqual(self.depth(), 0)
+        self.until(lambda: called)
+
+    def test_another_thread_connects(self) -> None:
+        """It is refused before anything has begun."""
+        asked: list[Any] = []
+        errors: list[BaseException] = []
+
+        class Asked(ReconnectionStrategy):
+            def on_connect_attempt(self, connection: Any) -> None:
+                asked.append(connection)
+
+        def call_in() -> None:
+            try:
+                self.connection.reconnect()
+            except BaseException as error:
+                errors.append(error)
+
+        transport = self.connection._transport
+        assert transport is not None
+        transport.abortConnection()
+        self.assertRaises(ConnectionLost, self.until, lambda: False)
+        self.connection._strategy = Asked()
+        thread = threading.Thread(target=call_in)
+        thread.start()
+        thread.join()
+        self.assertEqual(([type(error) for error in errors], asked), ([WrongThread], []))
+        self.assertTrue(self.connection.is_closed)
+        self.connection.reconnect()
+        self.assertEqual(len(asked), 1)

@@ -12,8 +12,20 @@ from typing import Any
 from txpika import ConnectionParameters, parse_uri
 from txpika.adapters import blocking_connection
 from txpika.adapters.blocking_events import MAX_EVENTS
-from txpika.exceptions import AMQPError, ChannelClosed, ConnectFailed, ConnectionClosed, ReturnedError, WrongThread
+from txpika.exceptions import (
+    AMQPError,
+    ChannelClosed,
+    ConnectFailed,
+    ConnectionClosed,
+    NotConnected,
+    RecursiveOperationDetected,
+    ReturnedError,
+    StaleDelivery,
+    WrongThread,
+)
+from txpika.reconnection_strategies import ReconnectionStrategy
 from txpika.test.test_blocking_connection import BlockingTestCase
+from txpika.test.test_waiting import in_child
 
 #: Seconds after which a program that should have gone on is taken to hang.
 PATIENCE = 20.0
@@ -246,7 +258,72 @@ class TroublesTests(BlockingTestCase):
         self.within(lambda: self.channel.basic_consume(lambda *_: None, queue=self.queue))
         self.assertEqual(self.channel.consumer_tags, [])
 
-    # Threads, and after the end
+    def test_a_signal_closes_the_connection(self) -> None:
+        self.interrupt(self.connection.close)
+        consume = self.channel.basic_consume
+        self.within(lambda: self.assertRaises(ConnectionClosed, consume, lambda *_: None, queue=self.queue))
+        self.assertTrue(self.connection.waiter.closed)
+
+    # Threads, processes, and after the end
+
+    def test_in_a_child(self) -> None:
+        """It can let go, and connect anew; the parent is not disturbed."""
+
+        def let_go() -> None:
+            for call in (self.connection.channel, lambda: self.publish("x"), self.connection.reconnect):
+                self.assertRaises(WrongThread, call)
+            self.assertRaises(WrongThread, self.connection.add_callback_threadsafe, lambda: None)
+            self.connection.close()
+            self.assertTrue(self.connection.is_closed)
+            self.assertRaises(AMQPError, self.publish, "x")
+            self.connection.reconnect()
+            self.connection.channel().queue_declare(exclusive=True)
+            self.connection.close()
+
+        self.assertEqual(in_child(let_go), "")
+        self.publish("x")
+        self.until(lambda: self.depth() == 1)
+        self.connection.close()
+
+    def test_what_was_published_has_left(self) -> None:
+        """A program may end right after that."""
+        transport = self.connection._transport
+        assert transport is not None
+        self.publish("x")
+        self.assertEqual(transport.buffered, 0)
+        self.assertEqual(self.connection.waiter.flush, transport.flush)
+
+    def test_two_connect(self) -> None:
+        """One does, and the other hears that at once."""
+        attempts: list[object] = []
+
+        class Slow(ReconnectionStrategy):
+            def on_connect_attempt(slow, connection: Any) -> None:
+                attempts.append(self.elsewhere(self.connection.reconnect))
+
+        self.connection.close()
+        self.connection._strategy = Slow()
+        self.connection.reconnect()
+        self.assertEqual([type(each) for each in attempts], [NotConnected])
+        self.assertRaises(NotConnected, self.connection.reconnect)
+        self.assertTrue(self.connection.is_open)
+
+    def test_a_channel_of_the_connection_before(self) -> None:
+        self.connection.close()
+        kept = [threading.Thread(target=threading.Event().wait, args=(PATIENCE,), daemon=True) for _ in range(2)]
+        for thread in kept:
+            thread.start()  # so that the next one has not the number of the last
+        self.connection.reconnect()
+        for call in (
+            lambda: self.publish("x"),
+            lambda: self.channel.queue_declare(queue="q"),
+            lambda: self.channel.basic_consume(lambda *_: None, queue="q"),
+        ):
+            self.assertRaises(ConnectionClosed, call)
+        for settle in (self.channel.basic_ack, self.channel.basic_nack, self.channel.basic_reject):
+            self.assertIn(type(self.assertRaises(AMQPError, settle, 1)), (ConnectionClosed, StaleDelivery))
+        self.channel.close()
+        self.assertTrue(self.connection.is_open)
 
     def elsewhere(self, call: Callable[[], object]) -> BaseException | None:
         """Call it in another thread; return what it raised."""
@@ -287,6 +364,68 @@ class TroublesTests(BlockingTestCase):
             self.queue = self.channel.queue_declare(exclusive=True).queue
             self.publish("x")
             self.until(lambda: self.depth() == 1)
+
+
+class InterruptedTests(BlockingTestCase):
+    """A signal's handler calls in while the engine, in the same thread, takes what the broker has sent."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bodies: list[bytes] = []
+
+    def at_work(self, handler: Callable[[], object], no_ack: bool = True) -> None:
+        """Have C{handler} called in the midst of the first of three messages, and consume."""
+        event = self.connection.event
+
+        def interrupted(*arguments: Any) -> None:
+            self.assertTrue(self.connection._core.reading)
+            setattr(self.connection, "event", event)  # noqa: B010
+            handler()
+            event(*arguments)
+
+        def take(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            self.bodies.append(body)
+            if body == b"3":
+                channel.stop_consuming()
+
+        self.publish("1", "2", "3")
+        self.patch(self.connection, "event", interrupted)
+        self.channel.basic_consume(take, queue=self.queue, no_ack=no_ack)
+
+    def test_stop_consuming(self) -> None:
+        self.at_work(self.channel.stop_consuming)
+        self.assertEqual((self.channel.consumer_tags, self.channel.is_open), ([], True))
+        self.assertEqual(self.depth(), 0)
+
+    def test_close(self) -> None:
+        self.assertRaises(ConnectionClosed, self.at_work, self.connection.close, no_ack=False)
+        self.assertTrue(self.connection.waiter.closed)
+
+    def test_close_the_channel(self) -> None:
+        self.assertRaises(ChannelClosed, self.at_work, self.channel.close, no_ack=False)
+        self.assertTrue(self.connection.is_open)
+
+    def test_call_in(self) -> None:
+        self.at_work(lambda: self.connection.add_callback_threadsafe(self.channel.stop_consuming))
+        self.assertEqual(self.channel.consumer_tags, [])
+
+    def test_other_methods(self) -> None:
+        """They raise, with nothing done; the messages come as if nothing had been."""
+
+        def call() -> None:
+            sent = self.connection._core.wire.bytes_sent
+            for method in (
+                self.depth,
+                self.connection.channel,
+                self.connection.process_data_events,
+                lambda: self.publish("x"),
+                lambda: self.connection.call_later(1, lambda: None),
+            ):
+                self.assertRaises(RecursiveOperationDetected, method)
+            self.assertEqual(self.connection._core.wire.bytes_sent, sent)
+
+        self.at_work(call)
+        self.assertEqual(self.bodies, [b"1", b"2", b"3"])
 
 
 class ThreadedTroublesTests(TroublesTests):

@@ -371,6 +371,8 @@ class TellTests(SynchronousTestCase):
         self.peer.clock.advance(1)
         self.assertEqual(self.heard, [1, 2])
         self.assertRaises(TypeError, self.face.add_timeout, 1, None)
+        for error, wrong in ((ValueError, float("nan")), (TypeError, "1"), (TypeError, None)):
+            self.assertIn("delay_sec", str(self.assertRaises(error, self.face.add_timeout, wrong, raises)))
 
     def test_bug_17_timers_at_the_same_moment(self) -> None:
         """Each has an id of its own, and one may remove itself."""

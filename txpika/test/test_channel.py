@@ -79,7 +79,7 @@ CALLS: list[tuple[str, dict[str, Any], Method, Method]] = [
     ("basic_recover", {}, Basic.Recover(True), Basic.RecoverOk()),
 ]
 #: What else there is, each of which has tests of its own.
-OTHERS = {"basic_ack", "basic_consume", "basic_get", "basic_nack", "basic_publish", "basic_reject", "close"}
+OTHERS = {"basic_ack", "basic_consume", "basic_get", "basic_nack", "basic_publish", "basic_reject", "call", "close"}
 OTHERS |= {"tx_commit", "tx_rollback", "returned", "dropped", "ended"}
 OTHERS |= {"rpc_client", "rpc_server", "check_thread", "redirected", "flow_changed"}
 

@@ -297,6 +297,7 @@ class ArgumentTests(ConsumerTestCase):
         self.peer.frames()
         self.assertIn("generator", str(self.assertRaises(TypeError, self.channel.basic_consume, "q", generator)))
         self.assertEqual(self.peer.frames(), [])
+
     def test_the_body_of_a_loop_ends(self) -> None:
         consumer = self.consume()
         self.deliver(2)

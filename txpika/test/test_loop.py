@@ -181,6 +181,15 @@ class LoopTests(SynchronousTestCase):
         self.loop.start()
         self.assertEqual(self.events, [0, 1, 2, 3])
 
+    def test_a_time_that_is_none(self) -> None:
+        """NaN would be neither before nor after others, and stop them all."""
+        for call in (self.loop.callLater, self.loop.call_later, self.loop.add_timeout):
+            error = self.assertRaises(ValueError, call, float("nan"), self.loop.stop)
+            self.assertIn("is NaN", str(error))
+            for wrong in ("1", None, True):
+                self.assertIn("must be a number", str(self.assertRaises(TypeError, call, wrong, self.loop.stop)))
+        self.assertEqual(self.loop._timers, [])
+
     def test_cancelled_timers(self) -> None:
         timers = [self.loop.callLater(0, self.events.append, number) for number in range(100)]
         for timer in timers[1:]:

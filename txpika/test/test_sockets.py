@@ -7,7 +7,8 @@ import socket
 import ssl
 from collections.abc import Callable
 from errno import ECONNREFUSED
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -102,6 +103,56 @@ class TransportTests(SocketsTestCase):
         self.assertEqual(self.take(), b"")
         self.loop.run_once(0)
         self.assertEqual((self.take(), self.transport.buffered), (b"abc", 0))
+
+    def test_the_loop_is_run_from_inside_of_what_takes_bytes(self) -> None:
+        """As by a signal's handler: the stream gets one read after the other, and all of it."""
+        inside: list[int] = []
+
+        def data_received(data: bytes) -> None:
+            self.assertEqual(inside, [])
+            inside.append(1)
+            if len(self.received) < 3:
+                self.peer.send(b"%d" % len(self.received))
+                self.loop.run_once(0)
+            self.received += data
+            inside.pop()
+
+        self.patch(self, "data_received", data_received)
+        self.peer.send(b"x")
+        self.until(lambda: len(self.received) == 4)
+        self.assertEqual(self.received, b"x012")
+
+    def test_a_signal_raises_in_the_midst(self) -> None:
+        """How many of the bytes were dealt with is not known then: it is the end, not a gap among them."""
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        self.patch(self, "data_received", interrupted)
+        self.peer.send(b"x")
+        self.assertRaises(KeyboardInterrupt, self.until, lambda: self.lost)
+        self.until(lambda: self.lost)
+        self.setUp()
+        self.transport.write(b"x")
+        broken = SimpleNamespace(send=interrupted, close=self.transport._socket.close)
+        self.transport._socket = cast(socket.socket, broken)
+        self.assertRaises(KeyboardInterrupt, self.transport.flush)
+        self.until(lambda: self.lost)
+        self.assertIn("KeyboardInterrupt", str(self.lost))
+
+    def test_abandoned(self) -> None:
+        """The descriptor is closed, and that is all: the loop, and the peer, are another process's."""
+        fd = self.transport._fd
+        other = os.dup(fd)
+        self.addCleanup(os.close, other)
+        self.transport.write(b"never")
+        self.transport.abandon()
+        self.transport.write(b"never")
+        self.transport.flush()
+        self.assertRaises(OSError, os.fstat, fd)
+        self.assertEqual((self.take(), self.lost), (b"", []))
+        os.write(other, b"x")
+        self.assertEqual(self.take(), b"x")
 
     def test_flush_sends_now(self) -> None:
         self.transport.write(b"now")

@@ -59,6 +59,16 @@ class TransactionTests(SynchronousTestCase):
         self.third.nack()
         self.assertEqual(self.peer.methods(), [Basic.Ack(2), Basic.Nack(3, False, True)])
 
+    def test_rolled_back_acks_are_in_order_again(self) -> None:
+        self.begin()
+        self.second.ack()
+        self.first.ack()
+        self.roll_back()
+        self.assertEqual(list(self.channel.acks.unacked), [1, 2, 3])
+        self.peer.frames()
+        self.channel.acks.ack(0, True)
+        self.assertEqual(self.peer.methods(), [Basic.Ack(3, True)])
+
     def test_committed_acks_cannot(self) -> None:
         self.begin()
         self.first.ack()
