@@ -10,6 +10,7 @@ import datetime
 import os
 import socket
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ class SecureBroker:
     other_port: int
 
 
-_started: list[SecureBroker] = []
+#: And what makes it listen.
+_started: list[tuple[SecureBroker, Callable[[], object]]] = []
 
 
 def _free_port() -> int:
@@ -76,8 +78,8 @@ def _free_port() -> int:
 
 def secure_broker(folder: str) -> SecureBroker:
     """
-    The private node with TLS, and with the mechanism EXTERNAL for one user. Started once in a test run; it
-    goes with the node.
+    The private node with TLS, and with the mechanism EXTERNAL for one user. Started once in a test run, and again when
+    a test has stopped the node meanwhile; it goes with the node.
 
     @param folder: Where its certificates may go.
     @raise SkipTest: There is no broker.
@@ -85,10 +87,14 @@ def secure_broker(folder: str) -> SecureBroker:
     if not _started:
         broker.require_broker()
         _started.append(_start(Authority(folder)))
-    return _started[0]
+    secure, listen = _started[0]
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", secure.port)):
+            listen()
+    return secure
 
 
-def _start(authority: Authority) -> SecureBroker:
+def _start(authority: Authority) -> tuple[SecureBroker, Callable[[], object]]:
     names = ("localhost", "127.0.0.1", "::1")
     yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
     good = authority.issue(*names)
@@ -110,8 +116,7 @@ def _start(authority: Authority) -> SecureBroker:
         # EXTERNAL looks here for whether client certificates are verified at all.
         "ok = application:set_env(rabbit, ssl_options, [{verify, verify_peer}, {fail_if_no_peer_cert, false}])",
     )
-    broker.ctl("eval", f"{', '.join(steps)}.")
     client = f"client-{uuid.uuid4().hex[:12]}"
     broker.ctl("add_user", client, "unused")
     broker.ctl("set_permissions", client, ".*", ".*", ".*")
-    return SecureBroker(authority, client, *ports)
+    return SecureBroker(authority, client, *ports), lambda: broker.ctl("eval", f"{', '.join(steps)}.")

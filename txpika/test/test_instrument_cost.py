@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,24 +17,9 @@ from txpika.instrumenting import instruments_of
 from txpika.interfaces import IInstrument
 from txpika.message import Delivery
 from txpika.spec import Basic, Confirm, Connection
+from txpika.test.counting import count_calls
 from txpika.test.fakes import TwistedPeer, content, deliver, method
 from txpika.test.instruments import EVENTS, QUIET, Recorder
-
-
-def count_calls(function: Any) -> int:
-    """Calls of Python functions."""
-    calls = 0
-
-    def profile(frame: Any, event: str, argument: Any) -> None:
-        nonlocal calls
-        calls += event == "call"
-
-    sys.setprofile(profile)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return calls
 
 
 @implementer(IInstrument)

@@ -22,6 +22,7 @@ from txpika.core.wire import Wire
 from txpika.credentials import PlainCredentials
 from txpika.parameters import ConnectionParameters
 from txpika.spec import Basic, BasicProperties
+from txpika.test.counting import count_calls
 from txpika.test.fakes import Peer, RecordingConsumer, Transport, TwistedPeer, deliver, frame, method
 
 
@@ -254,21 +255,6 @@ class WireTests(LogTestCase):
             self.assertNotEqual(wire.receive, receiver.receive)
             log.set_level(log.INFO)
 
-    def count(self, function: Callable[[], object]) -> int:
-        """Calls of Python functions."""
-        calls = 0
-
-        def profile(frame: Any, event: str, argument: Any) -> None:
-            nonlocal calls
-            calls += event == "call"
-
-        sys.setprofile(profile)
-        try:
-            function()
-        finally:
-            sys.setprofile(None)
-        return calls
-
     def test_messages_cost_the_same_as_before_it_was_on(self) -> None:
         peer = Peer().open()
         channel = peer.channel()
@@ -284,11 +270,11 @@ class WireTests(LogTestCase):
                 peer.connection.data_received(deliver(1, consumer.consumer_tag, number, b"x"))
 
         messages()
-        before = self.count(messages)
+        before = count_calls(messages)
         log.set_level(log.DEBUG)
-        during = self.count(messages)
+        during = count_calls(messages)
         log.set_level(log.INFO)
-        self.assertEqual(self.count(messages), before)
+        self.assertEqual(count_calls(messages), before)
         self.assertGreater(during, before * 2)
 
     def connected(self) -> tuple[Wire, Transport]:
