@@ -80,6 +80,7 @@ class Options(CommandOptions):
                 short(name, self[name], empty=True)
         self.source = self.find_uri("source-uri", SOURCE_VARIABLE)
         self.target = self.find_uri("target-uri", TARGET_VARIABLE)
+        self._check_apart()
         super().postOptions()
         self.window = self.whole("window", 1, 65535)
         try:
@@ -88,3 +89,8 @@ class Options(CommandOptions):
             )
         except DeclarationError as error:
             raise UsageError(str(error)) from error
+
+    def _check_apart(self) -> None:
+        source, target = ((each.host, each.port, each.virtual_host) for each in (self.source, self.target))
+        if source == target and not self["exchange"] and self["routing-key"] == self["queue"]:
+            raise UsageError("messages would go into the queue that they are taken from")

@@ -19,6 +19,12 @@ from txpika.last_words import SOFTWARE, TEMPFAIL, UNAVAILABLE, Ending
 from txpika.relay import Relay, RelayListener, Side
 from txpika.relay_options import NAME, Options
 
+#: RabbitMQ's own limit for bodies, whatever it is configured to, in bytes. Over txpika's default, which is lower,
+#: messages would be rejected.
+MAX_BODY_SIZE = 2**29
+#: Messages that wait for the target are bounded by their number: none is to fail for the sake of its size, in bytes.
+MAX_HELD = 2**62
+
 __all__ = ["Options", "RelayService", "makeService"]
 
 
@@ -67,6 +73,8 @@ class RelayService(CommandService):
         @param target_endpoint: The same.
         """
         super().__init__(options, reactor, ending)
+        options.source.max_body_size = MAX_BODY_SIZE
+        options.target.max_held = MAX_HELD
         self.links: dict[Side, Link] = {
             "source": Link(self, options.source, "the source", source_endpoint),
             "target": Link(self, options.target, "the target", target_endpoint),
