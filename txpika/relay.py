@@ -10,7 +10,6 @@ both brokers as L{AMQPService}s only; the command is L{txpika.relay_tap}'s.
 from __future__ import annotations
 
 from contextlib import suppress
-from copy import copy
 from typing import Any, Literal
 
 from twisted.application.service import Service
@@ -30,21 +29,13 @@ from txpika.exceptions import (
     StaleDelivery,
 )
 from txpika.lanes import Lane
+from txpika.marks import Unfit, marked
 from txpika.message import Delivery
 from txpika.parameters import integer, text
 from txpika.service import AMQPService
 from txpika.spec import CONNECTION_FORCED, PRECONDITION_FAILED, BasicProperties
 from txpika.surviving import SurvivingChannel
 
-#: Names of the relays that a message has passed, in its headers.
-PASSED = "x-txpika-relays"
-#: Where the C{user_id} of a message goes, which the target would take for that of the relay, and refuse
-#: (rabbitmq.com/docs/validated-user-id).
-USER_ID = "x-txpika-relay-user-id"
-#: More routing keys of a message (rabbitmq.com/docs/sender-selected), and where they go when the relay has its own one:
-#: they would be more ways into the target. A queue that dead-letters with a routing key of its own does the same.
-CC = "CC"
-MOVED_CC = "x-txpika-relay-cc"
 #: Messages under way at a time, by default.
 DEFAULT_WINDOW = 200
 #: The first wait before something is tried again, and the longest, in seconds.
@@ -53,10 +44,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 TOO_LARGE = "message size"
 
 Side = Literal["source", "target"]
-
-
-class Unfit(Exception):
-    """The message cannot be moved, now or later."""
 
 
 class RelayListener:
@@ -294,7 +281,8 @@ class Relay(Service):
     async def _move(self, move: Move) -> None:
         delivery = move.delivery
         try:
-            await self._publish(move, self._properties(delivery))
+            properties = marked(delivery.encoded_properties, self.relay_name, self._routing_key is not None)
+            await self._publish(move, properties)
         except Unfit as error:
             self.rejected += 1
             self._log.error("Rejected {what}: {error}", what=_named(delivery), error=error)
@@ -302,29 +290,6 @@ class Relay(Service):
                 delivery.reject()
         except CancelledError:
             pass  # it stays where it is
-
-    def _properties(self, delivery: Delivery) -> BasicProperties:
-        """
-        @return: Those of the message, with a note that it was here.
-        @raise Unfit: when it was here before, or they make no sense.
-        """
-        properties = copy(delivery.properties)
-        try:
-            properties.decode()
-        except DecodeError as error:
-            raise Unfit(f"its properties make no sense: {error}") from error
-        headers = dict(properties.headers or {})
-        passed = headers.get(PASSED)
-        passed = list(passed) if isinstance(passed, list) else []
-        if self.relay_name in passed:
-            raise Unfit(f"it has passed relay {self.relay_name!r} before")
-        headers[PASSED] = [*passed, self.relay_name]
-        if properties.user_id is not None:
-            headers[USER_ID], properties.user_id = properties.user_id, None
-        if self._routing_key is not None and CC in headers:
-            headers[MOVED_CC] = headers.pop(CC)
-        properties.headers = headers
-        return properties
 
     # The target
 

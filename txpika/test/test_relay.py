@@ -10,8 +10,9 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from txpika.backoff import Backoff
+from txpika.marks import MOVED_CC, PASSED, USER_ID
 from txpika.parameters import ConnectionParameters
-from txpika.relay import MOVED_CC, PASSED, USER_ID, Relay
+from txpika.relay import Relay
 from txpika.service import AMQPService
 from txpika.spec import Basic, BasicProperties, Channel, Confirm, Connection, Method
 from txpika.test.obliging import ObligingBroker, refusal
@@ -111,6 +112,62 @@ class RelayTests(SynchronousTestCase):
         self.assertIsNone(got.user_id)
         for name in ("content_type", "delivery_mode", "priority", "message_id", "expiration"):
             self.assertEqual(getattr(got, name), getattr(sent, name))
+
+    def test_what_others_would_not_write(self) -> None:
+        """A header without a name, and text that is not UTF-8: that is between publisher and consumer."""
+        self.start()
+        self.there.line.deliver(b"1", properties=b"\xa0\0\2\xe4b\0\0\0\2\0V")
+        self.assertEqual(self.settled(), [Basic.Ack(1)])
+        self.assertTrue(self.here.line.properties[0].startswith(b"\xa0\0\2\xe4b"))
+        self.assertEqual(self.here.line.properties[0][9:11], b"\0V")
+
+    def test_headers_over_the_targets_frame_size(self) -> None:
+        self.start()
+        self.there.line.deliver(b"1", properties=BasicProperties(headers={"k": "v" * 140_000}).encode())
+        self.assertEqual(self.settled(), [Basic.Reject(1, False)])
+
+    def test_stopped_at_any_moment(self) -> None:
+        """It ends, and nothing is left behind: neither timers nor errors."""
+        for moment in range(16):
+            for refused in ({}, {b"bad": Channel.Close(406, "PRECONDITION_FAILED", 60, 40)}):
+                self.setUp()
+                self.here.refuses.update(refused)
+                self.relay.startService()
+                for step in range(moment):
+                    self.there.line.pump()
+                    self.here.line.pump()
+                    self.clock.advance(0)
+                    if step == 10:
+                        for body in (b"1", b"bad", b"2"):
+                            self.there.line.deliver(body)
+                self.stop()
+                self.assertEqual((self.relay.source.state, self.relay.target.state), ("closed", "closed"))
+                self.assertEqual(self.relay.under_way, 0)
+
+    def test_a_broker_is_lost_while_it_drains(self) -> None:
+        for broker in ("there", "here"):
+            self.setUp()
+            self.start()
+            self.here.confirms = False
+            self.there.line.deliver(b"1")
+            self.run_both()
+            stopping = self.relay.stopService()
+            self.run_both()
+            getattr(self, broker).line.lose()
+            for _ in range(3):
+                self.run_both(5)
+            self.assertIsNone(self.successResultOf(stopping), broker)
+            self.assertEqual(self.settled(), [])
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_started_again(self) -> None:
+        self.start()
+        self.stop()
+        self.start()
+        self.run_both(1)
+        self.there.line.deliver(b"1")
+        self.assertEqual(self.settled(), [Basic.Ack(1)])
+        self.stop()
 
     def test_a_loop_is_cut(self) -> None:
         self.start()

@@ -11,7 +11,8 @@ from twisted.internet.threads import deferToThread
 
 import txpika
 from txpika.backoff import Backoff
-from txpika.relay import PASSED, USER_ID, Relay
+from txpika.marks import PASSED, USER_ID
+from txpika.relay import Relay
 from txpika.service import AMQPService
 from txpika.spec import BasicProperties
 from txpika.test import broker
