@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_relay -*-
+# -*- test-case-name: txpika.test.test_lanes -*-
 """
 A way to an exchange that is there again whenever it can be.
 
@@ -76,6 +76,5 @@ class Lane:
             self._channel, self.error = result, None
             self.opened += 1
         waiting, self._waiting = self._waiting, []
-        for ready in list(waiting):  # one that goes on may cancel others
-            if not ready.called:
-                ready.callback(result)
+        for ready in waiting:  # one that goes on may cancel others, which takes them out of here
+            ready.callback(result)

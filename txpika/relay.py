@@ -260,9 +260,7 @@ class Relay(Service):
             raise
         return channel
 
-    def _take(self, delivery: Delivery) -> Deferred[None] | None:
-        if not self.running:
-            return None  # it goes back with its channel
+    def _take(self, delivery: Delivery) -> Deferred[None]:
         if len(self._moves) >= self._window:
             # The source has taken some back, and delivers them again: it must not be more and more that wait here.
             for old in list(self._moves):
@@ -303,7 +301,7 @@ class Relay(Service):
             except AMQPError as error:
                 if not self.running:
                     return
-                self._trouble("target", error, not self._main.opened)
+                self._trouble("target", error, True)
                 self._log.error("Nothing can be published: {error}", error=described(error))
             await self._sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)

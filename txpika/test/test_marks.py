@@ -91,6 +91,13 @@ class MarkTests(SynchronousTestCase):
             mark(headers={PASSED: ["a", "r", "b"]})
         self.assertIn("passed relay 'r' before", str(raised.exception))
 
+    def test_no_mark_is_there_twice(self) -> None:
+        """Readers differ on which of two would count."""
+        before = {PASSED: ["a"], USER_ID: "a", MOVED_CC: ["a"], CC: ["b"]}
+        raw = BasicProperties(user_id="b", headers=before).encode()
+        keys = [key for key, _ in split_table(marked(raw, "r", True).encode()[2:])]
+        self.assertEqual(sorted(keys), sorted(name.encode() for name in (PASSED, USER_ID, MOVED_CC)))
+
     def test_a_user_of_before(self) -> None:
         self.assertEqual(mark(user_id="b", headers={USER_ID: "a"}).headers, {USER_ID: "b", PASSED: ["r"]})
         self.assertEqual(mark(headers={USER_ID: "a"}).headers, {USER_ID: "a", PASSED: ["r"]})

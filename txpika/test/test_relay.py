@@ -215,6 +215,7 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual(self.here.line.bodies, [b"1"])
         self.assertEqual(self.settled(), [Basic.Ack(1)])
         self.assertEqual((self.relay.moved, self.relay.retried), (1, 1))
+        self.assertEqual(len(self.here.line.sent(Channel.Open)), 1)  # it is not to blame, and does not go alone
 
     def test_the_target_refuses(self) -> None:
         self.start()
@@ -309,6 +310,25 @@ class RelayTests(SynchronousTestCase):
         self.assertTrue(any("'the-bad-one' again: 541 INTERNAL_ERROR" in text for text in texts), texts)
         self.assertFalse(any("again" in text and "the-bad-one" not in text and "Trying" in text for text in texts))
         self.stop()
+
+    def test_one_that_may_not_be_published(self) -> None:
+        """As 403 for its routing key, or a fault that costs the connection: that may change, so it is not rejected."""
+        for said in (
+            Channel.Close(403, "ACCESS_REFUSED - message size matters not here", 60, 40),
+            Connection.Close(406, "PRECONDITION_FAILED - message size", 60, 40),
+        ):
+            self.setUp()
+            self.start()
+            self.here.refuses[b"bad"] = said
+            self.there.line.deliver(b"bad")
+            for number in range(30):
+                self.there.line.deliver(b"good")
+                self.run_both(1 + number)
+            self.assertEqual((self.relay.rejected, self.relay.moved, self.relay.under_way), (0, 30, 1))
+            self.here.refuses.clear()
+            for _ in range(31):
+                self.run_both(1)
+            self.assertEqual((self.relay.moved, self.relay.under_way), (31, 0))
 
     def test_a_restart_of_the_target_blames_no_message(self) -> None:
         self.start()
@@ -432,12 +452,19 @@ class RelayTests(SynchronousTestCase):
         self.stop()
 
     def test_the_source_queue_is_deleted(self) -> None:
+        """What was delivered before can still be acknowledged, where it was only the consumer that was cancelled."""
         self.start()
+        self.here.confirms = False
+        self.there.line.deliver(b"1")
+        self.run_both()
         consume: Any = self.there.line.sent(Basic.Consume)[0]
         self.there.line.send(1, Basic.Cancel(consume.consumer_tag, True))
         self.run_both()
         self.run_both(0.5)
         self.assertEqual(len(self.there.line.sent(Basic.Consume)), 2)
+        self.assertEqual(len(self.relay.source.channels), 1)
+        self.here.line.send(1, Basic.Ack(1))
+        self.assertEqual(self.settled(), [Basic.Ack(1)])
         self.stop()
 
     def test_stopped_in_the_middle(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from twisted.trial.unittest import SynchronousTestCase
 
 from txpika.relay_tap import Options, RelayService
-from txpika.spec import Basic, Connection, Exchange, Queue
+from txpika.spec import Basic, Connection, Exchange, Method, Queue
 from txpika.test.obliging import ObligingBroker, refusal
 from txpika.test.test_consumer_service import Ending, Reactor
 
@@ -104,6 +104,15 @@ class RelayServiceTests(SynchronousTestCase):
         for _ in range(31):
             self.run_both(1)
         self.assertEqual(service.health()[0], True)
+        self.there.up = False
+        self.there.line.lose()
+        ok, page = service.health()
+        source: Any = page["source"]
+        self.assertEqual((ok, source["consuming"]), (False, False))
+        self.there.up = True
+        for _ in range(31):
+            self.run_both(1)
+        self.assertEqual(service.health()[0], True)
         self.stop(service)
         self.assertEqual(service.health()[0], False)
 
@@ -178,6 +187,23 @@ class RelayServiceTests(SynchronousTestCase):
         self.assertEqual(self.ending.failures, [])
         self.stop(service)
         self.assertEqual(self.ending.failures, [])
+
+    def test_lost_at_the_first_try(self) -> None:
+        """No broker has refused anything."""
+        unanswered: tuple[tuple[ObligingBroker, type[Method]], ...] = (
+            (self.there, Basic.Consume),
+            (self.here, Exchange.Declare),
+        )
+        answers = [broker.answers.pop(method) for broker, method in unanswered]
+        service = self.start()
+        for (broker, method), answer in zip(unanswered, answers, strict=True):
+            broker.answers[method] = answer
+            broker.line.lose()
+            self.run_both(1)
+        self.assertEqual(self.ending.failures, [])
+        self.run_both(1)
+        self.assertEqual(service.health()[0], True)
+        self.stop(service)
 
     def test_not_confirmed_at_the_end(self) -> None:
         service = self.start("--drain-timeout", "5")
