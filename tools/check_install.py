@@ -40,8 +40,9 @@ assert "twisted_trial" in seen, "Twisted no longer sees its own plugins"
 from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 commands = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
-assert "txpika-consumer" in commands, sorted(commands)
-commands["txpika-consumer"].options()
+for name in ("txpika-consumer", "txpika-relay"):
+    assert name in commands, sorted(commands)
+    commands[name].options()
 assert "twisted.internet.reactor" not in sys.modules, "looking for plugins installed a reactor"
 """
 
@@ -86,10 +87,12 @@ def check(folder: Path, name: str, *what: str | Path) -> None:
     run(empty, *pip, "install", *what)
     run(empty, python, "-c", PROGRAM)
     twist = environment / "bin" / "twist"
-    if "txpika-consumer" not in run(empty, twist, "--help"):
-        sys.exit(f"{name}: twist --help does not list txpika-consumer")
-    run(empty, twist, "txpika-consumer", "--help")
-    run(empty, environment / "bin" / "twistd", "txpika-consumer", "--help")
+    listed = run(empty, twist, "--help")
+    for command in ("txpika-consumer", "txpika-relay"):
+        if command not in listed:
+            sys.exit(f"{name}: twist --help does not list {command}")
+        run(empty, twist, command, "--help")
+        run(empty, environment / "bin" / "twistd", command, "--help")
     run(empty, *pip, "uninstall", "--yes", "txpika")
     run(empty, python, "-c", AFTERWARDS)
     print(f"{name}: ok")

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from txpika.declarations import Declarations
+from txpika.exceptions import AMQPConnectionError
 from txpika.spec import Method
 
 
@@ -79,7 +81,7 @@ class Declaration:
     where: str
 
 
-async def declare(channel: Declarations, declarations: list[Declaration]) -> None:
+async def declare(channel: Declarations, declarations: Iterable[Declaration]) -> None:
     """
     Declare all of them, one after the other.
 
@@ -92,6 +94,16 @@ async def declare(channel: Declarations, declarations: list[Declaration]) -> Non
         except Exception as error:
             error.add_note(declaration.where)
             raise
+
+
+def is_refusal(error: Exception) -> bool:
+    """@return: Whether it was the broker, and not the network, that said no."""
+    return not isinstance(error, AMQPConnectionError) or bool(error.class_id)
+
+
+def described(error: BaseException) -> str:
+    """@return: An exception's text, and which entry of a file it is about."""
+    return " ".join((*(f"{note}:" for note in getattr(error, "__notes__", ())), str(error) or type(error).__name__))
 
 
 def read(path: str) -> list[Declaration]:

@@ -100,6 +100,11 @@ class Delivery:
         return self._properties
 
     @property
+    def encoded_properties(self) -> bytes:
+        """The same, as the publisher wrote them."""
+        return self._raw_properties
+
+    @property
     def settled(self) -> bool:
         """Whether it waits for no ack, nack or reject: it got one, or never needed any, or its channel is gone."""
         return not self._channel.waits_for(self.delivery_tag)

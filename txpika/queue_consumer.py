@@ -21,8 +21,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txpika.declaring import Declaration, declare
-from txpika.exceptions import AMQPConnectionError, AMQPError, StaleDelivery
+from txpika.declaring import Declaration, declare, described, is_refusal
+from txpika.exceptions import AMQPError, StaleDelivery
 from txpika.handling import FATAL, OnDelivery, OnError, watch
 from txpika.message import Delivery
 
@@ -155,7 +155,7 @@ class QueueConsumer:
 
     async def _consume(self, channel: Channel) -> Exception | None:
         """@return: Why there are no more deliveries, C{None} when this program wants none."""
-        await declare(channel, list(self._terms.declarations))
+        await declare(channel, self._terms.declarations)
         await channel.basic_qos(self._terms.prefetch)
         began = self._clock.seconds()
         on_error: OnError = "requeue" if self._terms.on_error == "stop" else self._terms.on_error
@@ -171,7 +171,7 @@ class QueueConsumer:
 
     def _refuses(self, error: AMQPError) -> bool:
         """Whether to give up: the broker, and not the network, said no to the very first try."""
-        if self._consumed or (isinstance(error, AMQPConnectionError) and not error.class_id):
+        if self._consumed or not is_refusal(error):
             return False
         self._refused(self.queue, error)
         return True
@@ -226,8 +226,3 @@ class QueueConsumer:
         with suppress(StaleDelivery):
             delivery.nack(requeue=True)
         self._stop(self.queue, failure)
-
-
-def described(error: BaseException) -> str:
-    """@return: An exception's text, and which entry of a file it is about."""
-    return " ".join((*(f"{note}:" for note in getattr(error, "__notes__", ())), str(error) or type(error).__name__))

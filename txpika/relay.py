@@ -3,49 +3,98 @@
 Move messages from a queue on one broker to an exchange on another.
 
 Owns that none is lost: a message is acknowledged at its source when the target has confirmed it, and not before. So one
-may come twice, when a connection is lost between the two. Knows both brokers as L{AMQPService}s only.
+may come twice, when a connection is lost between the two. Owns too that no message keeps others from being moved. Knows
+both brokers as L{AMQPService}s only; the command is L{txpika.relay_tap}'s.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from copy import copy
-from typing import Any
+from typing import Any, Literal
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txpika.exceptions import AMQPError, DecodeError, NackError, ReturnedError, StaleDelivery
+from txpika.consumer import Consumer
+from txpika.declaring import Declaration, declare, described, is_refusal
+from txpika.exceptions import (
+    AMQPError,
+    ChannelClosed,
+    DecodeError,
+    NackError,
+    OutcomeUnknown,
+    ReturnedError,
+    StaleDelivery,
+)
+from txpika.lanes import Lane
+from txpika.marks import Unfit, marked
 from txpika.message import Delivery
 from txpika.parameters import integer, text
 from txpika.service import AMQPService
-from txpika.spec import BasicProperties
+from txpika.spec import CONNECTION_FORCED, PRECONDITION_FAILED, BasicProperties
 from txpika.surviving import SurvivingChannel
 
-#: Names of the relays that a message has passed, in its headers.
-PASSED = "x-txpika-relays"
-#: Where the C{user_id} of a message goes, which the target would take for that of the relay, and refuse
-#: (rabbitmq.com/docs/validated-user-id).
-USER_ID = "x-txpika-relay-user-id"
 #: Messages under way at a time, by default.
 DEFAULT_WINDOW = 200
 #: The first wait before something is tried again, and the longest, in seconds.
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
+#: What RabbitMQ says, with 406, to a message over its C{max_message_size}.
+TOO_LARGE = "message size"
+
+Side = Literal["source", "target"]
 
 
-class Unfit(Exception):
-    """The message cannot be moved, now or later."""
+class RelayListener:
+    """Hears what happens to a L{Relay}; subclass it, and override what you want to know."""
+
+    def trouble(self, side: Side, error: Exception) -> None:
+        """Something went wrong, and is tried again."""
+
+    def refused(self, side: Side, error: Exception) -> None:
+        """A broker refused what is needed before anything can be moved. It is tried again all the same."""
+
+    def failed(self, failure: Failure) -> None:
+        """The relay has a fault, and moves nothing any more."""
+
+
+class Move:
+    """
+    One message under way.
+
+    @ivar task: Its way, to be cancelled.
+    @ivar published: The target has it, or is about to.
+    @ivar alone: It goes on its own: it was under way when the broker closed a channel or connection, as it may again.
+    @ivar wait: How long until it is tried again, in seconds.
+    @ivar moved_before: How many others were moved when it last failed on its own.
+    """
+
+    __slots__ = ("alone", "delivery", "moved_before", "published", "task", "wait")
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.task: Deferred[None] | None = None
+        self.published = False
+        self.alone = False
+        self.wait = FIRST_WAIT
+        self.moved_before: int | None = None
+
+    def cancel(self) -> None:
+        """It stays at its source, or is there again."""
+        if self.task is not None:
+            self.task.cancel()
 
 
 class Relay(Service):
     """
     Takes from a queue, publishes to an exchange, and acknowledges.
 
-    Messages keep their properties and, unless told otherwise, their routing key. A message that the target refuses, or
-    that no queue there takes, stays at its source, and is tried again. One that has passed this relay before is in a
-    loop: it is rejected, that is dead-lettered or dropped, and so is one whose properties make no sense.
+    Messages keep their properties and, unless told otherwise, their routing keys. A message that the target refuses, or
+    that no queue there takes, stays at its source, and is tried again; it is one of those under way meanwhile. One that
+    has passed this relay before is in a loop: it is rejected, that is dead-lettered or dropped, and so is one whose
+    properties make no sense, and one that the target can never take: it closes the channel with 406 on account of its
+    size, or while it takes others.
 
     @ivar relay_name: What it is called in the headers of messages.
     @ivar source: Where messages come from. It is started and stopped with the relay, and so is L{target}.
@@ -53,6 +102,7 @@ class Relay(Service):
     @ivar moved: How many the target has confirmed.
     @ivar retried: How many times one was published again.
     @ivar rejected: How many were rejected.
+    @ivar left: How many the target had not yet confirmed when the time for stopping was over. They may come twice.
     """
 
     _log = Logger()
@@ -67,6 +117,9 @@ class Relay(Service):
         *,
         relay_name: str = "",
         window: int = DEFAULT_WINDOW,
+        source_declarations: tuple[Declaration, ...] = (),
+        target_declarations: tuple[Declaration, ...] = (),
+        listener: RelayListener | None = None,
     ) -> None:
         """
         @param queue: Where messages come from, on C{source}.
@@ -75,6 +128,8 @@ class Relay(Service):
         @param routing_key: That of all of them; C{None} leaves each its own.
         @param relay_name: By default made of both ends.
         @param window: How many messages may be under way.
+        @param source_declarations: What is declared before messages are taken.
+        @param target_declarations: What is declared before messages are published.
         @raise ValueError: when an argument is outside its limits.
         @raise TypeError: when an argument is of a wrong type.
         """
@@ -93,10 +148,32 @@ class Relay(Service):
         self.moved = 0
         self.retried = 0
         self.rejected = 0
-        self._channel: SurvivingChannel | None = None
-        self._waiting: list[Deferred[SurvivingChannel]] = []  # for a channel to the target
+        self.left = 0
+        self._source_declarations = source_declarations
+        self._listener = listener or RelayListener()
+        self._main = Lane(target, exchange, target_declarations)
+        self._aside = Lane(target, exchange)  # for those that go alone, one at a time
+        self._turn = DeferredLock()
+        self._consumer: Consumer | None = None
+        self._consumed = False
+        self._moves: dict[Move, None] = {}
         self._sleeps: set[Deferred[None]] = set()
         self._stopped: Deferred[None] | None = None
+
+    @property
+    def under_way(self) -> int:
+        """How many messages were taken and are not yet moved."""
+        return len(self._moves)
+
+    @property
+    def consuming(self) -> bool:
+        """Whether messages come from the source."""
+        return self._consumer is not None and self.source.state == "open"
+
+    @property
+    def publishing(self) -> bool:
+        """Whether the target takes messages, as far as is known."""
+        return bool(self._main.opened) and self._main.error is None and self.target.state == "open"
 
     # IService
 
@@ -106,16 +183,16 @@ class Relay(Service):
             return
         Service.startService(self)
         self._stopped = None
+        self.left = 0
         self.target.startService()
         self.source.startService()
-        Deferred.fromCoroutine(self._consume()).addErrback(
-            lambda failure: self._log.failure("The relay {name!r} has failed", failure, name=self.relay_name)
-        )
+        for life in (self._open_target(), self._consume()):
+            Deferred.fromCoroutine(life).addErrback(self._failed)
 
     def stopService(self) -> Deferred[None]:
         """
-        Take no more messages, and let those under way come to their end, within C{drain_timeout} of the source. What
-        has not stays where it was.
+        Take no more messages, and wait for the target's word on those it was sent, within C{drain_timeout} of the
+        source. All others stay where they were.
 
         @return: Fires with C{None} when both services have stopped. Never fails.
         """
@@ -129,10 +206,23 @@ class Relay(Service):
         return done
 
     async def _stop(self) -> None:
+        for move in list(self._moves):
+            if not move.published:
+                move.cancel()
+        sent = [move for move in self._moves if not move.delivery.settled]
         await self.source.stopService()
+        self.left = sum(move in self._moves for move in sent)
+        for move in list(self._moves):
+            move.cancel()
         for sleep in list(self._sleeps):
             sleep.cancel()
         await self.target.stopService()
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError) and not self.running:
+            return
+        self._log.failure("The relay {name!r} has failed", failure, name=self.relay_name)
+        self._listener.failed(failure)
 
     # The source
 
@@ -142,114 +232,165 @@ class Relay(Service):
         while self.running:
             try:
                 if channel is None or channel not in self.source.channels:
-                    channel = await self.source.channel()
-                    await channel.basic_qos(self._window)
-                consumer = await channel.basic_consume(self._queue, self._move)
+                    channel = None
+                    channel = await self._open_source()
+                self._consumer = await channel.basic_consume(self._queue, self._take)
+                self._consumed = True
                 wait = FIRST_WAIT
-                reason: Exception | None = await consumer.closed
+                self._log.info("Moving messages from queue {queue!r}", queue=self._queue)
+                reason: Exception | None = await self._consumer.closed
             except AMQPError as error:
                 reason = error
+            self._consumer = None
             if not self.running:
                 return
+            if reason is not None:
+                self._trouble("source", reason, not self._consumed)
             self._log.error("No messages from queue {queue!r}: {reason}", queue=self._queue, reason=reason)
-            with suppress(CancelledError):
-                await self._sleep(wait)
+            await self._sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
 
-    async def _move(self, delivery: Delivery) -> None:
+    async def _open_source(self) -> SurvivingChannel:
+        channel = await self.source.channel()
         try:
-            await self._publish(delivery, self._properties(delivery))
+            await declare(channel, self._source_declarations)
+            await channel.basic_qos(self._window)
+        except BaseException:
+            channel.close().addErrback(lambda failure: None)  # without its prefetch count it must not be used
+            raise
+        return channel
+
+    def _take(self, delivery: Delivery) -> Deferred[None]:
+        if len(self._moves) >= self._window:
+            # The source has taken some back, and delivers them again: it must not be more and more that wait here.
+            for old in list(self._moves):
+                if old.delivery.settled:
+                    old.cancel()
+        move = Move(delivery)
+        self._moves[move] = None
+
+        def ended(result: Any) -> Any:
+            del self._moves[move]
+            return result
+
+        move.task = Deferred.fromCoroutine(self._move(move)).addBoth(ended)
+        return move.task
+
+    async def _move(self, move: Move) -> None:
+        delivery = move.delivery
+        try:
+            properties = marked(delivery.encoded_properties, self.relay_name, self._routing_key is not None)
+            await self._publish(move, properties)
         except Unfit as error:
             self.rejected += 1
-            self._log.error("Rejected {delivery!r}: {error}", delivery=delivery, error=error)
+            self._log.error("Rejected {what}: {error}", what=_named(delivery), error=error)
             with suppress(StaleDelivery):
                 delivery.reject()
         except CancelledError:
-            pass  # the relay stops: it stays where it is
-
-    def _properties(self, delivery: Delivery) -> BasicProperties:
-        """
-        @return: Those of the message, with a note that it was here.
-        @raise Unfit: when it was here before, or they make no sense.
-        """
-        properties = copy(delivery.properties)
-        try:
-            properties.decode()
-        except DecodeError as error:
-            raise Unfit(f"its properties make no sense: {error}") from error
-        headers = dict(properties.headers or {})
-        passed = headers.get(PASSED)
-        passed = list(passed) if isinstance(passed, list) else []
-        if self.relay_name in passed:
-            raise Unfit(f"it has passed relay {self.relay_name!r} before")
-        headers[PASSED] = [*passed, self.relay_name]
-        if properties.user_id is not None:
-            headers[USER_ID], properties.user_id = properties.user_id, None
-        properties.headers = headers
-        return properties
+            pass  # it stays where it is
 
     # The target
 
-    async def _publish(self, delivery: Delivery, properties: BasicProperties) -> None:
+    async def _open_target(self) -> None:
+        """Not only when the first message comes: whether it refuses is to be known before."""
+        wait = FIRST_WAIT
+        while self.running:
+            try:
+                await self._main.ready()
+                return
+            except AMQPError as error:
+                if not self.running:
+                    return
+                self._trouble("target", error, True)
+                self._log.error("Nothing can be published: {error}", error=described(error))
+            await self._sleep(wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _publish(self, move: Move, properties: BasicProperties) -> None:
         """
         Until the target has it, and then acknowledge; or until the source has taken the message back.
 
-        @raise Unfit: when it cannot be written.
+        @raise Unfit: when it cannot be written, or the target can never take it.
         """
-        key = delivery.routing_key if self._routing_key is None else self._routing_key
-        wait = FIRST_WAIT
-        while not _taken_back(delivery):
+        while self.running and not move.delivery.settled:
             try:
-                channel = await self._ready()
-                if _taken_back(delivery):
-                    return
-                await channel.basic_publish(self._exchange, key, delivery.body, properties, mandatory=True)
-            except (TypeError, ValueError) as error:
-                raise Unfit(f"it cannot be published again: {error}") from error
+                if not move.alone:
+                    sent = await self._send(move, self._main, properties)
+                else:
+                    async with self._turn:
+                        sent = await self._send(move, self._aside, properties)
             except AMQPError as error:
-                if not self.target.running:
-                    return
-                self.retried += 1
-                if isinstance(error, NackError | ReturnedError) or self.target.state == "open":
-                    self._log.warn("Trying {delivery!r} again: {error}", delivery=delivery, error=error)
-                    await self._sleep(wait)
-                    wait = min(wait * 2, LONGEST_WAIT)
+                await self._not_moved(move, error)
             else:
-                self.moved += 1
-                with suppress(StaleDelivery):
-                    delivery.ack()
-                return
+                if sent:
+                    self.moved += 1
+                    with suppress(StaleDelivery):
+                        move.delivery.ack()
+                    return
 
-    async def _ready(self) -> SurvivingChannel:
+    async def _send(self, move: Move, lane: Lane, properties: BasicProperties) -> bool:
+        """@return: Whether the target has it; else the source has taken it back."""
+        delivery = move.delivery
+        channel = await lane.ready()
+        if delivery.settled:
+            return False
+        key = delivery.routing_key if self._routing_key is None else self._routing_key
+        try:
+            publishing = channel.basic_publish(self._exchange, key, delivery.body, properties, mandatory=True)
+        except (TypeError, ValueError) as error:
+            raise Unfit(f"it cannot be published again: {error}") from error
+        move.published = True
+        try:
+            await publishing
+        finally:
+            move.published = False
+        return True
+
+    async def _not_moved(self, move: Move, error: AMQPError) -> None:
         """
-        @return: A channel in confirm mode, on a connection.
-        @raise AMQPError: when the target is stopped, or refuses.
+        Wait until it is to be tried again.
+
+        @raise Unfit: when the target can never take it.
         """
-        await self.target.when_open()
-        if self._channel is not None and self._channel.is_open:
-            return self._channel
-        ready: Deferred[SurvivingChannel] = Deferred(self._waiting.remove)
-        self._waiting.append(ready)
-        if len(self._waiting) == 1:
-            Deferred.fromCoroutine(self._open()).addBoth(self._opened)
-        return await ready
+        if not self.running:
+            return
+        self.retried += 1
+        blamed = _blames(error)
+        refused = isinstance(error, NackError | ReturnedError)
+        if blamed and not move.alone:
+            # One of those under way is to blame, and the broker does not say which.
+            move.alone = True
+            return
+        if blamed and self._is_hopeless(move, error):
+            raise Unfit(f"the target cannot take it: {error}") from error
+        if blamed or refused or self.target.state == "open":
+            self._listener.trouble("target", error)
+            self._log.warn("Trying {what} again: {error}", what=_named(move.delivery), error=error)
+            await self._sleep(move.wait)
+            move.wait = min(move.wait * 2, LONGEST_WAIT)
 
-    async def _open(self) -> SurvivingChannel:
-        channel = await self.target.channel()
-        await channel.confirm_select()
-        return channel
+    def _is_hopeless(self, move: Move, error: AMQPError) -> bool:
+        """Whether the target will never take a message, which was alone on its channel when that was closed."""
+        cause = error.__cause__
+        if not isinstance(cause, ChannelClosed) or cause.reply_code != PRECONDITION_FAILED:
+            return False
+        # With 406 it may refuse all that come, as when a plugin is missing: then others must go through meanwhile.
+        before, move.moved_before = move.moved_before, self.moved
+        return TOO_LARGE in cause.reply_text or (before is not None and self.moved > before)
 
-    def _opened(self, result: Any) -> None:
-        """Tell all who wait, in the order in which they came: so messages keep theirs."""
-        if not isinstance(result, Failure):
-            self._channel = result
-        waiting, self._waiting = self._waiting, []
-        for ready in waiting:
-            ready.callback(result)
+    def _trouble(self, side: Side, error: Exception, at_first: bool) -> None:
+        self._listener.trouble(side, error)
+        if at_first and is_refusal(error):
+            self._listener.refused(side, error)
 
     def _sleep(self, seconds: float) -> Deferred[None]:
+        """@return: Fires with C{None} then, or when the relay stops."""
         timer = self.target.clock.callLater(seconds, lambda: slept.callback(None))
-        slept: Deferred[None] = Deferred(lambda _: timer.cancel())
+
+        def cancelled(slept: Deferred[None]) -> None:
+            timer.cancel()
+
+        slept: Deferred[None] = Deferred(cancelled)
         self._sleeps.add(slept)
 
         def awake(result: Any) -> Any:
@@ -262,9 +403,18 @@ class Relay(Service):
         return f"<Relay {self.relay_name!r} {self.moved} moved, {self.retried} retried, {self.rejected} rejected>"
 
 
-def _taken_back(delivery: Delivery) -> bool:
-    """Whether the source has, with the connection that it came on: it will come again."""
-    return delivery.settled
+def _blames(error: AMQPError) -> bool:
+    """Whether the broker closed the channel or the connection, perhaps on account of this message."""
+    return isinstance(error, OutcomeUnknown) and error.initiator == "peer" and error.reply_code != CONNECTION_FORCED
+
+
+def _named(delivery: Delivery) -> str:
+    """@return: The message, so that an operator can find it."""
+    try:
+        message_id = delivery.properties.message_id
+    except DecodeError:
+        message_id = None
+    return f"{delivery!r}" if message_id is None else f"{delivery!r} with message_id {message_id!r}"
 
 
 def _place(service: AMQPService) -> str:

@@ -14,3 +14,10 @@ consumer = ServiceMaker(
     "Call a Python function with each message from RabbitMQ queues.",
     "txpika-consumer",
 )
+
+relay = ServiceMaker(
+    "txpika relay",
+    "txpika.relay_tap",
+    "Move messages from a queue on one RabbitMQ to an exchange on another.",
+    "txpika-relay",
+)

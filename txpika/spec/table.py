@@ -135,6 +135,26 @@ def decode_table(data: bytes, offset: int, end: int) -> tuple[dict[str, object],
             _put(container, is_table, key, value)
 
 
+def split_table(data: bytes) -> list[tuple[bytes, bytes]]:
+    """
+    Take one table apart without looking into its values.
+
+    @param data: All of it, its 4 bytes of length first; L{decode_table} has found nothing wrong with it.
+    @return: Keys, and values with their tags, in the order in which they stand.
+    """
+    entries = []
+    offset, limit = 4, len(data)
+    while offset < limit:
+        start = offset + 1 + data[offset]
+        key, tag = data[offset + 1 : start], data[start]
+        if tag in _CONTAINERS:
+            offset = _inner_end(data, start + 1, limit)
+        else:
+            offset = _decode_flat(data, start + 1, limit, tag)[1]
+        entries.append((key, data[start:offset]))
+    return entries
+
+
 def _put(container: Any, is_table: bool, key: str, value: object) -> None:
     if is_table:
         container[key] = value

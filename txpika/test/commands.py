@@ -20,6 +20,9 @@ import txpika
 
 TXPIKA_FOLDER = os.path.dirname(txpika.__path__[0])
 
+#: What tells commands where brokers are: a test says so itself.
+VARIABLES = ("TXPIKA_URI", "TXPIKA_SOURCE_URI", "TXPIKA_TARGET_URI")
+
 
 class Command(ProcessProtocol):
     """
@@ -40,7 +43,7 @@ class Command(ProcessProtocol):
         self.ended: Deferred[int] = Deferred()
         self._awaited: list[tuple[str, Deferred[None]]] = []
         program = os.path.join(os.path.dirname(sys.executable), arguments[0])
-        inherited = {name: value for name, value in os.environ.items() if name != "TXPIKA_URI"}
+        inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
         reactor.spawnProcess(
             self,
             sys.executable,

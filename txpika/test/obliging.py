@@ -66,6 +66,7 @@ class Line:
         self._published: dict[int, int] = {}
         self._tags: dict[int, int] = {}
         self._confirming: set[int] = set()
+        self._deaf: set[int] = set()  # channels that it has closed, and does not listen to any more
         outer.makeConnection(self.transport)
 
     def send(self, number: int, said: Method) -> None:
@@ -110,8 +111,11 @@ class Line:
                 self._method(number, decode_method(data[start:end])[0])
             elif kind == 2:
                 self.properties.append(data[start + 12 : end])
+                if not any(data[start + 4 : start + 12]):  # no body follows
+                    self._taken(number, b"")
             elif kind == 3:
                 self.bodies.append(data[start:end])
+                self._taken(number, data[start:end])
             if self._lost():
                 return True
         if {"lose", "abort"} & set(self.transport.events):
@@ -127,13 +131,29 @@ class Line:
         if isinstance(asked, Connection.Close):
             self.send(0, Connection.CloseOk())
             return
-        if isinstance(asked, Basic.Publish) and number in self._confirming and self.broker.confirms:
-            self._published[number] = tag = self._published.get(number, 0) + 1
-            self.send(number, Basic.Ack(tag))
+        if isinstance(asked, Channel.Open):
+            self._published[number] = self._tags[number] = 0
+            self._confirming.discard(number)
+        if isinstance(asked, Channel.CloseOk):
+            self._deaf.discard(number)
+        if number in self._deaf:
+            return
         answer = self.broker.answers.get(type(asked))
         said = None if answer is None or getattr(asked, "nowait", False) else answer(self, number, asked)
         if said is not None:
             self.send(0 if said.CLASS_ID == 10 else number, said)
+
+    def _taken(self, number: int, body: bytes) -> None:
+        """A message is whole."""
+        if number in self._deaf:
+            return
+        said = self.broker.refuses.get(body)
+        if said is not None:
+            self._deaf.add(number)
+            self.send(0 if said.CLASS_ID == 10 else number, said)
+        elif number in self._confirming and self.broker.confirms:
+            self._published[number] += 1
+            self.send(number, Basic.Ack(self._published[number]))
 
 
 @implementer(IStreamClientEndpoint)
@@ -145,6 +165,7 @@ class ObligingBroker:
     @ivar answers: How it answers each kind of method; to be changed.
     @ivar up: Whether there is anybody to connect to.
     @ivar confirms: Whether it confirms messages.
+    @ivar refuses: What it says, in the place of a confirmation, to a message with such a body.
     @ivar heartbeat: What it proposes, in seconds.
     """
 
@@ -154,6 +175,7 @@ class ObligingBroker:
         self.answers = dict(ANSWERS)
         self.up = True
         self.confirms = True
+        self.refuses: dict[bytes, Method] = {}
         self.heartbeat: int = 0
         self._names = 0
 

@@ -175,13 +175,16 @@ class ConsumerServiceTests(SynchronousTestCase):
             (exceptions.ConnectFailed("nobody listens"), False),
         ):
             self.ending.failures.clear()
-            self.make().state_changed("waiting", error)
+            link = self.make().link
+            link.state_changed(link.amqp, "waiting", error)
             self.assertEqual(bool(self.ending.failures), refused, repr(error))
 
     def test_refused_later_is_tried_again(self) -> None:
         service = self.make()
         self.start(service)
-        service.state_changed("waiting", exceptions.AuthenticationError("no", 403, initiator="peer"))
+        service.link.state_changed(
+            service.link.amqp, "waiting", exceptions.AuthenticationError("no", 403, initiator="peer")
+        )
         self.assertEqual(self.ending.failures, [])
         self.assertIn("no", str(service.health()[1]["last_error"]))
 

@@ -263,8 +263,10 @@ class PluginTests(SynchronousTestCase):
         return done.stdout
 
     def test_twist_lists_the_commands_and_knows_their_options(self) -> None:
-        self.assertIn("txpika-consumer", self.twist("--help"))
-        self.assertIn("--queue=", self.twist("txpika-consumer", "--help"))
+        listed = self.twist("--help")
+        for command in ("txpika-consumer", "txpika-relay"):
+            self.assertIn(command, listed)
+            self.assertIn("--queue=", self.twist(command, "--help"))
 
     def test_to_find_the_commands_nothing_is_imported(self) -> None:
         folder = self.mktemp()
@@ -275,11 +277,11 @@ class PluginTests(SynchronousTestCase):
             "from twisted.plugin import getPlugins\n"
             "found = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}\n"
             "loaded = sorted({'txpika', 'twisted.internet.reactor'} & set(sys.modules))\n"
-            "maker = found['txpika-consumer']\n"
-            "print(json.dumps([loaded, maker.options.__name__, maker.makeService.__name__,"
+            "makers = [found['txpika-consumer'], found['txpika-relay']]\n"
+            "print(json.dumps([loaded, *(maker.options.__name__ + maker.makeService.__name__ for maker in makers),"
             " 'twisted.internet.reactor' in sys.modules]))"
         )
-        self.assertEqual(json.loads(run_python(program, folder)), [[], "Options", "makeService", False])
+        self.assertEqual(json.loads(run_python(program, folder)), [[], *["OptionsmakeService"] * 2, False])
 
     def test_our_folders_do_not_hide_twisteds(self) -> None:
         project()

@@ -157,7 +157,7 @@ class OptionsTests(SynchronousTestCase):
         path = Path(__file__).resolve().parents[2] / "docs" / "services.rst"
         if not path.exists():
             raise SkipTest("only in a checkout of the repository")
-        text = path.read_text()
+        text = path.read_text().partition("Relaying\n--------\n")[0]
         defaults = {str(name): default for name, _, default, *_ in Options.optParameters}
         for name in (*defaults, "uri", "queue"):
             default = defaults.get(name)
