@@ -1,0 +1,182 @@
+# -*- test-case-name: txpika.test.test_service_troubles -*-
+"""Tests for L{txpika.service} and what is below it, at the moments between two others; without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from txpika.exceptions import (
+    ConnectionLost,
+    NotConnected,
+)
+from txpika.message import Delivery
+from txpika.service import AMQPService
+from txpika.spec import Channel
+from txpika.test.test_service import Listener, ServiceTestCase
+
+
+class Reacting(Listener):
+    """
+    Does something when it hears of a state.
+
+    @ivar done: What that returned.
+    """
+
+    def __init__(self, wanted: str, react: Callable[[AMQPService], Any], every: bool = False) -> None:
+        """
+        @param every: Each time, and not the first time only.
+        """
+        super().__init__()
+        self.done: Any = None
+        self._wanted = wanted
+        self._react = react
+        self._every = every
+
+    def state_changed(self, service: AMQPService, state: str, error: Exception | None) -> None:
+        super().state_changed(service, state, error)
+        if state == self._wanted:
+            self._wanted = state if self._every else ""
+            self.done = self._react(service)
+
+
+class ReenteringTests(ServiceTestCase):
+    """The program turns to the service from where it hears of something."""
+
+    def test_stopped_by_a_listener_in_each_state(self) -> None:
+        for state in ("connecting", "recovering", "open", "waiting"):
+            self.setUp()
+            self.listener = listener = Reacting(state, AMQPService.stopService)
+            self.service = self.make()
+            self.broker.up = state != "waiting"
+            self.start()
+            self.broker.run(60)
+            self.successResultOf(listener.done)
+            self.assertEqual(self.service.state, "closed", state)
+            self.assertTrue(all(line.lost for line in self.broker.lines), state)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped_by_a_listener_that_hears_of_a_loss(self) -> None:
+        self.listener = listener = Reacting("waiting", AMQPService.stopService)
+        self.service = self.make()
+        self.start()
+        self.channel()
+        self.lose()
+        self.broker.run(60)
+        self.successResultOf(listener.done)
+        self.assertEqual(self.service.state, "closed")
+        self.assertEqual(len(self.broker.lines), 1)
+
+    def test_who_waits_is_cancelled_by_another_who_waited(self) -> None:
+        waiting = [self.service.when_open() for _ in range(3)]
+        waiting[0].addCallback(lambda _: waiting[1].cancel())
+        self.start()
+        self.successResultOf(waiting[0])
+        self.failureResultOf(waiting[1], CancelledError)
+        self.successResultOf(waiting[2])
+
+    def test_whoever_waits_hears_of_a_stop_in_between(self) -> None:
+        waiting = [self.service.when_open() for _ in range(2)]
+        stopping: list[Deferred[None]] = []
+        waiting[0].addCallback(lambda _: stopping.append(self.service.stopService()))
+        self.start()
+        self.failureResultOf(waiting[1], NotConnected)
+
+    def test_started_again_before_it_has_stopped(self) -> None:
+        self.start()
+        self.channel()
+        stopping = self.service.stopService()
+        self.service.startService()
+        self.broker.run()
+        self.successResultOf(stopping)
+        self.broker.run(1)
+        self.assertEqual(self.service.state, "open")
+        self.assertTrue(self.channel().is_open)
+        self.stop()
+
+    def test_started_again_and_stopped_again_before_it_has_stopped(self) -> None:
+        self.start()
+        first = self.service.stopService()
+        self.service.startService()
+        second = self.service.stopService()
+        self.broker.run()
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual(self.service.state, "closed")
+        self.broker.run(60)
+        self.assertEqual(len(self.broker.lines), 1)
+
+    def test_started_again_without_a_broker(self) -> None:
+        self.start()
+        self.stop()
+        self.broker.up = False
+        self.start()
+        self.assertEqual(self.service.state, "waiting")
+        waiting = self.service.when_open()
+        self.assertNoResult(waiting)
+        self.broker.up = True
+        self.broker.run(1)
+        self.successResultOf(waiting)
+
+    def test_a_time_out_that_is_none_opens_no_channel(self) -> None:
+        self.start()
+        self.assertRaises(ValueError, self.service.channel, timeout=0)
+        self.broker.run()
+        self.assertEqual(self.service.channels, ())
+        self.assertEqual(self.broker.line.sent(Channel.Open), [])
+
+
+class StoppingTests(ServiceTestCase):
+    """It stops, and the network does something else."""
+
+    @staticmethod
+    def work(working: Deferred[None], delivery: Delivery) -> Deferred[None]:
+        return working
+
+    def test_it_does_not_come_back_while_functions_end(self) -> None:
+        for lost_first in (True, False):
+            self.setUp()
+            self.start()
+            channel = self.channel()
+            working: Deferred[None] = Deferred()
+            self.result(channel.basic_consume("q", partial(self.work, working)))
+            self.broker.line.deliver(b"1")
+            if lost_first:
+                self.lose()
+            stopping = self.service.stopService()
+            self.broker.run()
+            if not lost_first:
+                self.lose()
+            self.broker.run(5)
+            self.assertEqual(self.service.state, "draining")
+            self.assertEqual(self.listener.states[-1], "draining")
+            self.assertEqual(len(self.broker.lines), 1)
+            self.assertNoResult(stopping)
+            working.callback(None)
+            self.broker.run(5)
+            self.successResultOf(stopping)
+            self.assertEqual(self.service.state, "closed")
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lost_between_recovery_and_open(self) -> None:
+        self.start()
+        self.lose()
+        for _ in range(3):
+            lines = len(self.broker.lines)
+            while len(self.broker.lines) == lines:
+                self.clock.advance(0.25)
+            line = self.broker.line
+            while self.service.connection is None and line.pump():
+                pass
+            self.assertEqual(self.service.state, "recovering")
+            line.lose()
+            self.assertEqual(self.service.state, "waiting")
+            self.assertIsInstance(self.service.last_error, ConnectionLost)
+        began = self.clock.seconds()
+        lines = len(self.broker.lines)
+        while len(self.broker.lines) == lines:
+            self.clock.advance(0.25)
+        self.assertGreater(self.clock.seconds() - began, 2)
