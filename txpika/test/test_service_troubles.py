@@ -12,11 +12,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from txpika.exceptions import (
     ConnectionLost,
     NotConnected,
+    StaleDelivery,
 )
 from txpika.message import Delivery
 from txpika.service import AMQPService
-from txpika.spec import Channel
+from txpika.spec import Basic, BasicProperties, Channel, Connection
+from txpika.test.obliging import Line
 from txpika.test.test_service import Listener, ServiceTestCase
+from txpika.test.test_surviving import SurvivingTestCase
 
 
 class Reacting(Listener):
@@ -180,3 +183,106 @@ class StoppingTests(ServiceTestCase):
         while len(self.broker.lines) == lines:
             self.clock.advance(0.25)
         self.assertGreater(self.clock.seconds() - began, 2)
+
+
+class TroubledTestCase(SurvivingTestCase):
+    """
+    A service whose listener does what a test wants.
+
+    @ivar on_open: That, each time when it is open.
+    """
+
+    def setUp(self) -> None:
+        self.on_open: Callable[[], Any] = lambda: None
+        super().setUp()
+
+    def make(self, **more: Any) -> AMQPService:
+        self.listener = Reacting("open", lambda service: self.on_open(), every=True)
+        return super().make(**more)
+
+
+class BetweenTests(TroubledTestCase):
+    """Between the moment when a channel is set up again and that when all are."""
+
+    def arguments(self) -> dict[str, Any]:
+        return {"publish_wait": 10}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.taken: list[Delivery] = []
+        self.on_delivery: Callable[[], Any] = lambda: None
+        self.consumer = self.result(self.chan.basic_consume("q", self.take, consumer_tag="c"))
+        self.other = self.channel()
+        self.result(self.other.basic_consume("q", print, consumer_tag="o"))
+
+    def take(self, delivery: Delivery) -> None:
+        self.taken.append(delivery)
+        self.on_delivery()
+
+    def between(self, happens: Callable[[Line], Any]) -> None:
+        """C{happens} when C{chan} is set up and C{other} is not."""
+        answer = self.broker.answers[Basic.Consume]
+
+        def consume_ok(line: Any, number: int, asked: Any) -> Any:
+            if asked.consumer_tag == "o":
+                happens(line)
+            return answer(line, number, asked)
+
+        self.broker.answers[Basic.Consume] = consume_ok
+        self.lose()
+        self.heal()
+        self.broker.answers[Basic.Consume] = answer
+        self.broker.run()
+
+    @staticmethod
+    def number(line: Line, tag: str = "c") -> int:
+        return next(n for n, m in line.methods if isinstance(m, Basic.Consume) and m.consumer_tag == tag)
+
+    def test_a_message_that_waits_does_not_fit_any_more(self) -> None:
+        self.lose()
+        big = self.chan.basic_publish("", "q", b"", BasicProperties(headers={"h": "x" * 100_000}))
+        small = self.chan.basic_publish("", "q", b"1")
+        tune = self.broker.answers[Connection.StartOk]
+        self.broker.answers[Connection.StartOk] = lambda line, number, asked: Connection.Tune(2047, 8192, 0)
+        self.heal()
+        self.broker.answers[Connection.StartOk] = tune
+        self.assertEqual(self.service.state, "open")
+        self.failureResultOf(big, ValueError)
+        self.successResultOf(small)
+
+    def test_messages_that_wait_cancel_each_other(self) -> None:
+        self.lose()
+        waiting = [self.chan.basic_publish("", "q", b"%d" % n) for n in range(3)]
+        waiting[0].addCallback(lambda _: waiting[1].cancel())
+        self.heal()
+        self.successResultOf(waiting[0])
+        self.failureResultOf(waiting[1], CancelledError)
+        self.successResultOf(waiting[2])
+        self.assertEqual(self.service.allowance.held, 0)
+
+    def test_messages_that_wait_cancel_each_other_in_confirm_mode(self) -> None:
+        self.result(self.chan.confirm_select())
+        self.lose()
+        waiting = [self.chan.basic_publish("", "q", b"%d" % n) for n in range(3)]
+        self.on_open = lambda: waiting[1].cancel()
+        self.heal()
+        self.successResultOf(waiting[0])
+        self.failureResultOf(waiting[1], CancelledError)
+        self.successResultOf(waiting[2])
+        self.assertEqual(self.service.allowance.held, 0)
+
+    def test_messages_that_wait_cancel_each_other_at_the_end(self) -> None:
+        self.lose()
+        waiting = [self.chan.basic_publish("", "q", b"%d" % n) for n in range(2)]
+        waiting[0].addErrback(lambda failure: waiting[1].cancel())
+        self.successResultOf(self.chan.close())
+        self.failureResultOf(waiting[1], CancelledError)
+        self.assertEqual(self.service.allowance.held, 0)
+
+
+class CancellingTests(SurvivingTestCase):
+    """Consumers that the program ends when the connection does."""
+
+    def test_nack_of_all_without_a_connection(self) -> None:
+        self.lose()
+        self.assertRaises(StaleDelivery, self.chan.basic_nack, 0, True)
