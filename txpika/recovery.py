@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_recovery -*-
+# -*- test-case-name: txpika.test.test_service,txpika.test.test_service_troubles -*-
 """
 Set up again on a new connection what there was on the one before.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.defer import Deferred, succeed
@@ -64,26 +65,37 @@ class Subscription:
         self._channel = channel
         self._core = core
         self._early: deque[Delivery] | None = deque() if early else None
+        self._unwanted = False
 
     @property
     def deliver(self) -> Callable[[Delivery], None]:
         """Takes one delivery."""
+        if self._unwanted:
+            return self._give_back
         return self.consumer.deliver if self._early is None else self._early.append
+
+    def _give_back(self, *deliveries: Delivery) -> None:
+        self.consumer.give_back(deliveries)
 
     def begin(self) -> None:
         """The channel is there."""
         early, self._early = self._early, None
         self._core.consumers.redirected()
         while early:
+            if not self.no_ack and not self._channel.consumes(self._core, self.consumer):
+                if self._core.reason is None:
+                    self._give_back(*early)
+                return
             self.consumer.deliver(early.popleft())
 
     def give_up(self) -> None:
         """The consumer was cancelled meanwhile."""
-        early, self._early = self._early, deque()
-        for delivery in early or ():
-            if not delivery.settled:
-                delivery.nack(requeue=True)
-        self._core.consumers.cancel(self.consumer_tag, True)
+        self._unwanted = True
+        self._core.consumers.redirected()
+        self._give_back(*self._early or ())
+        self._early = None
+        with suppress(UnknownConsumerTag):  # the broker cancelled it as well
+            self._core.consumers.cancel(self.consumer_tag, True)
 
     def ended(self, reason: CloseReason | None) -> None:
         """There will be no more, on this connection."""
@@ -209,6 +221,10 @@ class SurvivingChannel(Channel):
         """
         if core is self._core or isinstance(reason, ConsumerCancelled):
             self._end_consumer(consumer, reason)
+
+    def consumes(self, core: Core, consumer: Consumer) -> bool:
+        """@return: Whether C{consumer} has not ended, and C{core} is what the channel goes on with."""
+        return self._core is core and core.reason is None and self._consumers.get(consumer.consumer_tag) is consumer
 
     def _end_consumer(self, consumer: Consumer, reason: CloseReason | None) -> None:
         if self._consumers.get(consumer.consumer_tag) is consumer:
@@ -338,6 +354,7 @@ class SurvivingChannel(Channel):
             return None
         core, connection, subscriptions = self._next
         self._next = None
+        closed, over = core.reason, core.ended  # by the broker, since it was set up
         self._move(core, connection)
         tell = interim.hand_over(core.publish, core.outbox.publish_within)
         if self._rpc is not None:
@@ -348,10 +365,16 @@ class SurvivingChannel(Channel):
 
         def begin() -> None:
             tell()
+            if closed is not None:
+                for consumer in self.consumers:
+                    self._end_consumer(consumer, closed)
+                if over:
+                    self._over(closed)
+                return
             for subscription in subscriptions:
                 if self._core is not core or core.reason is not None:
                     return
-                if self._consumers.get(subscription.consumer_tag) is subscription.consumer:
+                if self.consumes(core, subscription.consumer):
                     subscription.begin()
                 else:
                     subscription.give_up()

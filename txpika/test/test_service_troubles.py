@@ -10,13 +10,15 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 
 from txpika.exceptions import (
+    ChannelClosed,
     ConnectionLost,
+    ConsumerCancelled,
     NotConnected,
     StaleDelivery,
 )
 from txpika.message import Delivery
 from txpika.service import AMQPService
-from txpika.spec import Basic, BasicProperties, Channel, Connection
+from txpika.spec import Basic, BasicProperties, Channel, Connection, Queue
 from txpika.test.obliging import Line
 from txpika.test.test_service import Listener, ServiceTestCase
 from txpika.test.test_surviving import SurvivingTestCase
@@ -238,6 +240,22 @@ class BetweenTests(TroubledTestCase):
     def number(line: Line, tag: str = "c") -> int:
         return next(n for n, m in line.methods if isinstance(m, Basic.Consume) and m.consumer_tag == tag)
 
+    def test_the_broker_cancels_a_consumer(self) -> None:
+        ended = self.consumer.closed
+        self.between(lambda line: line.send(self.number(line), Basic.Cancel("c", True)))
+        self.assertEqual(self.service.state, "open")
+        self.assertIsInstance(self.successResultOf(ended), ConsumerCancelled)
+        self.assertEqual(self.chan.consumers, ())
+        self.successResultOf(self.service.when_open())
+
+    def test_the_broker_closes_a_channel(self) -> None:
+        ended, closed = self.consumer.closed, self.chan.closed
+        self.between(lambda line: line.send(self.number(line), Channel.Close(541, "INTERNAL_ERROR", 0, 0)))
+        self.assertEqual(self.service.state, "open")
+        self.assertIsInstance(self.successResultOf(closed), ChannelClosed)
+        self.assertIsInstance(self.successResultOf(ended), ChannelClosed)
+        self.assertEqual(self.service.channels, (self.other,))
+
     def test_a_message_that_waits_does_not_fit_any_more(self) -> None:
         self.lose()
         big = self.chan.basic_publish("", "q", b"", BasicProperties(headers={"h": "x" * 100_000}))
@@ -279,6 +297,11 @@ class BetweenTests(TroubledTestCase):
         self.failureResultOf(waiting[1], CancelledError)
         self.assertEqual(self.service.allowance.held, 0)
 
+    def test_a_function_closes_the_channel(self) -> None:
+        self.on_delivery = self.chan.close
+        self.between(lambda line: [each(b"1", "c") for each in [line.deliver] * 3])
+        self.assertEqual(len(self.taken), 1)
+
 
 class CancellingTests(SurvivingTestCase):
     """Consumers that the program ends when the connection does."""
@@ -286,3 +309,37 @@ class CancellingTests(SurvivingTestCase):
     def test_nack_of_all_without_a_connection(self) -> None:
         self.lose()
         self.assertRaises(StaleDelivery, self.chan.basic_nack, 0, True)
+
+
+class GivingUpTests(TroubledTestCase):
+    """A consumer is cancelled while it is set up again, and deliveries come all the same."""
+
+    def cancelled(self, **more: Any) -> Any:
+        consumer = self.result(self.chan.basic_consume("q", print, **more))
+        answer = self.broker.answers.pop(Basic.Consume)
+        self.lose()
+        self.heal()
+        self.successResultOf(consumer.cancel())
+        line = self.broker.line
+        number, asked = line.methods[-1]
+        said = answer(line, number, asked)
+        assert said is not None
+        line.send(number, said)
+        return line
+
+    def test_from_a_stream_which_takes_nothing_back(self) -> None:
+        line = self.cancelled(arguments={"x-stream-offset": "first"})
+        line.deliver(b"1")
+        self.broker.run()
+        self.assertEqual(line.sent(Basic.Nack, Basic.Reject), [])
+        self.assertEqual(line.sent(Basic.Ack), [Basic.Ack(1, False)])
+
+    def test_the_cancel_waits_for_its_turn(self) -> None:
+        answer = self.broker.answers.pop(Queue.Declare)
+        self.on_open = lambda: self.chan.queue_declare("x")
+        line = self.cancelled()
+        self.broker.run()
+        line.deliver(b"1")
+        line.send(self.chan.channel_number, answer(line, 1, Queue.Declare(0, "x")))
+        self.broker.run()
+        self.assertEqual(line.sent(Basic.Nack), [Basic.Nack(1, False, True)])
