@@ -124,6 +124,7 @@ class SurvivingChannel(Channel):
         self.record = ChannelRecord(home.recovers)
         self._home = home
         self._consumers: dict[str, Consumer] = {}
+        self._cancelling: set[str] = set()
         self._last_tag = 0
         self._in_vain = 0
         self._lapsed: Acks | None = None  # of the last connection that was lost
@@ -205,10 +206,22 @@ class SurvivingChannel(Channel):
         return consuming.addCallback(consumes)
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[None]:
-        """As L{Channel.basic_cancel}; without a connection it takes effect at once."""
-        if self._interim is None:
-            return super().basic_cancel(consumer_tag, nowait, timeout=timeout)
+        """
+        As L{Channel.basic_cancel}; without a connection it takes effect at once, and when the connection is lost before
+        the broker has agreed, too.
+        """
         consumer = self._consumers.get(consumer_tag)
+        if self._interim is None:
+            try:
+                cancelling = super().basic_cancel(consumer_tag, nowait, timeout=timeout)
+            except UnknownConsumerTag:
+                if consumer is None:
+                    raise
+                # It was not set up again: the broker does not know it.
+            else:
+                if consumer is not None and self._consumers.get(consumer_tag) is consumer:
+                    self._cancelling.add(consumer_tag)
+                return cancelling
         if consumer is None:
             raise UnknownConsumerTag(f"no consumer {consumer_tag!r} on this channel")
         self._end_consumer(consumer, None)
@@ -227,12 +240,17 @@ class SurvivingChannel(Channel):
         return self._core is core and core.reason is None and self._consumers.get(consumer.consumer_tag) is consumer
 
     def _end_consumer(self, consumer: Consumer, reason: CloseReason | None) -> None:
-        if self._consumers.get(consumer.consumer_tag) is consumer:
-            del self._consumers[consumer.consumer_tag]
-            queue = self.record.cancelled(consumer.consumer_tag)
+        self._forget_consumer(consumer)
+        consumer.ended(reason)
+
+    def _forget_consumer(self, consumer: Consumer) -> None:
+        tag = consumer.consumer_tag
+        if self._consumers.get(tag) is consumer:
+            del self._consumers[tag]
+            self._cancelling.discard(tag)
+            queue = self.record.cancelled(tag)
             if queue is not None:
                 self._home.topology.consumer_gone(queue)
-        consumer.ended(reason)
 
     # Settling by number
 
@@ -289,9 +307,19 @@ class SurvivingChannel(Channel):
         self.record.mode = "confirm" if core.mode == "confirm" else ""
         self._interim = Interim(core.number, core.mode, reason, self._home.allowance)
         self._core = cast("Core", self._interim)
+        cancelled = [self._consumers[tag] for tag in list(self._cancelling)]
+        for consumer in cancelled:
+            self._forget_consumer(consumer)
         for consumer in self.consumers:
             consumer.interrupted()
-        return lambda: None if self._rpc is None else self._rpc.interrupted(reason)
+
+        def tell() -> None:
+            for consumer in cancelled:
+                consumer.ended(None)
+            if self._rpc is not None:
+                self._rpc.interrupted(reason)
+
+        return tell
 
     async def restore(self, connection: AMQPProtocol, left_out: LeftOut, timeout: float) -> None:
         """

@@ -166,6 +166,20 @@ class StoppingTests(ServiceTestCase):
             self.assertEqual(self.service.state, "closed")
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_a_consumer_that_the_filter_left_out(self) -> None:
+        self.service = self.make(recovers=lambda method: not isinstance(method, Basic.Consume))
+        self.start()
+        channel = self.channel()
+        consumers = [self.result(channel.basic_consume("q", print)) for _ in range(2)]
+        self.lose()
+        self.heal()
+        ended = consumers[0].closed
+        self.result(consumers[0].cancel())
+        self.assertIsNone(self.successResultOf(ended))
+        self.assertEqual(channel.consumers, (consumers[1],))
+        self.stop()
+        self.assertTrue(self.broker.line.sent(Connection.Close))
+
     def test_lost_between_recovery_and_open(self) -> None:
         self.start()
         self.lose()
@@ -305,6 +319,36 @@ class BetweenTests(TroubledTestCase):
 
 class CancellingTests(SurvivingTestCase):
     """Consumers that the program ends when the connection does."""
+
+    def test_a_cancel_is_under_way(self) -> None:
+        for queued in (False, True):
+            self.setUp()
+            consumer = self.result(self.chan.basic_consume("q", print))
+            ended = consumer.closed
+            answers = dict(self.broker.answers)
+            del self.broker.answers[Basic.Cancel], self.broker.answers[Queue.Declare]
+            if queued:
+                self.chan.queue_declare("q").addErrback(lambda _: None)
+            cancelling = consumer.cancel()
+            self.broker.run()
+            self.lose()
+            self.failureResultOf(cancelling, ConnectionLost)
+            self.assertIsNone(self.successResultOf(ended))
+            self.assertEqual(self.chan.consumers, ())
+            self.broker.answers.update(answers)
+            self.heal()
+            self.assertEqual(self.broker.line.sent(Basic.Consume), [])
+
+    def test_a_drain_is_under_way(self) -> None:
+        consumer = self.result(self.chan.basic_consume("q", print, concurrency=1))
+        answer = self.broker.answers.pop(Basic.Cancel)
+        draining = consumer.drain(60)
+        self.broker.run()
+        self.lose()
+        self.assertEqual(self.successResultOf(draining), 0)
+        self.broker.answers[Basic.Cancel] = answer
+        self.heal()
+        self.assertEqual(self.broker.line.sent(Basic.Consume), [])
 
     def test_nack_of_all_without_a_connection(self) -> None:
         self.lose()
