@@ -110,7 +110,12 @@ class RPCClient:
         @param timeout: How long to wait for the broker, in seconds.
         """
         consuming = self.channel.basic_consume(REPLY_TO, self._replied, no_ack=True, timeout=timeout)
-        return consuming.addCallback(self._opened)
+        return consuming.addCallbacks(self._opened, self._not_opened)
+
+    def _not_opened(self, failure: Failure) -> Failure:
+        if failure.check(CloseReason) is not None:  # else the broker may have agreed all the same
+            self.ended = True
+        return failure
 
     def _opened(self, consumer: Consumer) -> RPCClient:
         self._consumer = consumer

@@ -313,6 +313,9 @@ class SurvivingChannel(Channel):
         for consumer in self.consumers:
             consumer.interrupted()
 
+        if self._rpc is not None and not self._rpc.is_open:
+            self._rpc.ended = True  # its opening was given up, or its end is under way
+
         def tell() -> None:
             for consumer in cancelled:
                 consumer.ended(None)

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 
 from txpika.exceptions import (
+    CallTimeout,
     ChannelClosed,
     ConnectionLost,
     ConsumerCancelled,
@@ -353,6 +354,38 @@ class CancellingTests(SurvivingTestCase):
     def test_nack_of_all_without_a_connection(self) -> None:
         self.lose()
         self.assertRaises(StaleDelivery, self.chan.basic_nack, 0, True)
+
+    def test_an_rpc_client_whose_opening_was_cut(self) -> None:
+        answer = self.broker.answers.pop(Basic.Consume)
+        opening = self.chan.rpc_client()
+        self.broker.run()
+        self.lose()
+        self.failureResultOf(opening, ConnectionLost)
+        self.failureResultOf(self.chan.rpc_client(), NotConnected)
+        self.broker.answers[Basic.Consume] = answer
+        self.heal()
+        self.assertTrue(self.result(self.chan.rpc_client()).is_open)
+
+    def test_an_rpc_client_is_asked_for_without_a_connection(self) -> None:
+        client = self.result(self.chan.rpc_client())
+        self.lose()
+        self.failureResultOf(self.chan.rpc_client(), NotConnected)
+        self.heal()
+        self.assertRaises(ValueError, self.chan.rpc_client)
+        calling = client.call("", "q", b"1", timeout=None)
+        self.broker.run()
+        self.lose()
+        self.failureResultOf(calling, ConnectionLost)
+
+    def test_an_rpc_client_whose_opening_was_given_up(self) -> None:
+        answer = self.broker.answers.pop(Basic.Consume)
+        opening = self.chan.rpc_client(timeout=1)
+        self.broker.run(1)
+        self.failureResultOf(opening, CallTimeout)
+        self.assertRaises(ValueError, self.chan.rpc_client)
+        self.broker.answers[Basic.Consume] = answer
+        self.bounce()
+        self.assertTrue(self.result(self.chan.rpc_client()).is_open)
 
 
 class GivingUpTests(TroubledTestCase):
