@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from txpika.channel import Channel
 from txpika.exceptions import ChannelClosed, ConnectionClosed
+from txpika.patience import Patience
 from txpika.spec import RESOURCE_LOCKED, Exchange, Queue
 from txpika.surviving import LeftOut, SurvivingChannel
 from txpika.topology import Step, Topology
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 
 #: How long one call may take, in seconds. A queue with members on several nodes may have to find a leader first.
 CALL_TIMEOUT = 30.0
-#: The first and the longest wait before an exclusive queue is asked for again that the broker still keeps for the
-#: connection before, in seconds.
-FIRST_WAIT, LONGEST_WAIT = 0.25, 5.0
-#: For so many of its heartbeat time-outs the broker may not notice that a connection is gone
-#: (rabbitmq.com/docs/heartbeats); and the least to wait, in seconds, for there may be no heartbeats.
-HEARTBEATS, LEAST_PATIENCE = 3, 10.0
 
 
 class Recovery:
@@ -79,8 +73,7 @@ class Recovery:
         method = step.method
         if method.encode() in self._fatal:
             return
-        until = self._clock.seconds() + max(LEAST_PATIENCE, HEARTBEATS * connection.heartbeat)
-        wait = FIRST_WAIT
+        patience = Patience(self._clock, connection.heartbeat)
         while True:
             if self._channel is None or not self._channel.is_open:
                 self._channel = await connection.channel(timeout=CALL_TIMEOUT)
@@ -91,7 +84,8 @@ class Recovery:
                 if error.initiator != "peer":
                     raise
                 locked = error.reply_code == RESOURCE_LOCKED and isinstance(method, Queue.Declare) and method.exclusive
-                if not locked or self._clock.seconds() >= until:
+                # It is the broker that has not noticed yet that the connection before is gone, which has the queue.
+                if not locked or not await patience.lasts():
                     self._left_out(method, error)
                     return
             except ConnectionClosed as error:
@@ -101,14 +95,6 @@ class Recovery:
                     self._fatal.add(method.encode())
                     self._left_out(method, error)
                 raise
-            # It is the broker that has not noticed yet that the connection before is gone, which has the queue.
-            await self._sleep(wait)
-            wait = min(wait * 2, LONGEST_WAIT)
         if isinstance(reply, Queue.DeclareOk) and reply.queue != step.name:
             self._topology.renamed(step.name, reply.queue)
             self._renamed(step.name, reply.queue)
-
-    def _sleep(self, seconds: float) -> Deferred[None]:
-        timer = self._clock.callLater(seconds, lambda: slept.callback(None))
-        slept: Deferred[None] = Deferred(lambda _: timer.cancel())
-        return slept

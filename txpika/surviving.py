@@ -19,10 +19,11 @@ from txpika.channel import Channel
 from txpika.consumer import Consumer
 from txpika.core.acks import Acks, check_tag
 from txpika.declarations import Arguments
-from txpika.exceptions import ChannelClosed, CloseReason, ConsumerCancelled, UnknownConsumerTag
+from txpika.exceptions import ChannelClosed, CloseReason, ConnectionClosed, ConsumerCancelled, UnknownConsumerTag
 from txpika.instrumenting import ObservedChannel, ObservedConsumer
 from txpika.interim import Allowance, Interim
 from txpika.message import Delivery
+from txpika.patience import Patience
 from txpika.spec import Basic, Confirm, Method, Tx
 from txpika.topology import ChannelRecord, Topology, snapshot
 
@@ -127,6 +128,8 @@ class SurvivingChannel(Channel):
         self._cancelling: set[str] = set()
         self._last_tag = 0
         self._in_vain = 0
+        # What made the broker close the connection: left out until there was one that stayed.
+        self._fatal: list[Method] = []
         self._lapsed: Acks | None = None  # of the last connection that was lost
         self._interim: Interim | None = None  # while there is no connection, and then C{_core} too
         self._next: tuple[Core, AMQPProtocol, list[Subscription]] | None = None
@@ -332,7 +335,8 @@ class SurvivingChannel(Channel):
         @param timeout: How long each call may take, in seconds.
         @raise AMQPError: when the connection is lost, or a call takes too long.
         """
-        refused: list[Method] = []
+        refused = list(self._fatal)
+        patience: dict[bytes, Patience] = {}
         while True:
             cores: list[Core] = []
 
@@ -356,11 +360,26 @@ class SurvivingChannel(Channel):
             except ChannelClosed as error:
                 if error.initiator != "peer":
                     raise
+                if _is_taken(method, error):
+                    # By the consumer of the connection before, as the broker has not noticed yet that that is gone.
+                    waits = patience.setdefault(method.encode(), Patience(connection.clock, connection.heartbeat))
+                    if await waits.lasts():
+                        continue
                 refused.append(method)
-                left_out(method, error)
-                consumer = self._consumers.get(getattr(method, "consumer_tag", ""))
-                if consumer is not None:
-                    self._end_consumer(consumer, error)
+                self._refused(method, error, left_out)
+            except ConnectionClosed as error:
+                blamed = error.class_id, error.method_id
+                if error.initiator == "peer" and blamed == (method.CLASS_ID, method.METHOD_ID):
+                    # It would close each next connection, too.
+                    self._fatal.append(method)
+                    self._refused(method, error, left_out)
+                raise
+
+    def _refused(self, method: Method, error: CloseReason, left_out: LeftOut) -> None:
+        left_out(method, error)
+        consumer = self._consumers.get(getattr(method, "consumer_tag", ""))
+        if consumer is not None:
+            self._end_consumer(consumer, error)
 
     async def _repeat(self, core: Core, method: Method, subscriptions: list[Subscription], timeout: float) -> None:
         if not isinstance(method, Basic.Consume):
@@ -385,6 +404,7 @@ class SurvivingChannel(Channel):
             return None
         core, connection, subscriptions = self._next
         self._next = None
+        self._fatal.clear()
         closed, over = core.reason, core.ended  # by the broker, since it was set up
         self._move(core, connection)
         tell = interim.hand_over(core.publish, core.outbox.publish_within)
@@ -451,6 +471,11 @@ class SurvivingChannel(Channel):
     def _over(self, reason: CloseReason) -> None:
         self._home.forget(self)
         super().ended(reason)
+
+
+def _is_taken(method: Method, error: ChannelClosed) -> bool:
+    """Whether a consumer that wants its queue alone was refused as there is another; the code may mean other things."""
+    return isinstance(method, Basic.Consume) and method.exclusive and "exclusive use" in error.reply_text
 
 
 class ObservedSurvivingChannel(SurvivingChannel, ObservedChannel):

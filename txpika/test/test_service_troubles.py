@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from txpika.exceptions import (
     CallTimeout,
     ChannelClosed,
+    ConnectionClosed,
     ConnectionLost,
     ConsumerCancelled,
     NotConnected,
@@ -20,7 +21,7 @@ from txpika.exceptions import (
 from txpika.message import Delivery
 from txpika.service import AMQPService
 from txpika.spec import Basic, BasicProperties, Channel, Connection, Queue
-from txpika.test.obliging import Line
+from txpika.test.obliging import Line, refusal
 from txpika.test.test_service import Listener, ServiceTestCase
 from txpika.test.test_surviving import SurvivingTestCase
 
@@ -420,3 +421,63 @@ class GivingUpTests(TroubledTestCase):
         line.send(self.chan.channel_number, answer(line, 1, Queue.Declare(0, "x")))
         self.broker.run()
         self.assertEqual(line.sent(Basic.Nack), [Basic.Nack(1, False, True)])
+
+
+class RefusedTests(ServiceTestCase):
+    """What the broker does not let a channel have again."""
+
+    def test_what_makes_the_broker_hang_up(self) -> None:
+        for kind in (Basic.Qos, Basic.Consume):
+            self.setUp()
+            self.start()
+            channel = self.channel()
+            self.result(channel.basic_qos(5))
+            consumer = self.result(channel.basic_consume("q", print))
+            ended = consumer.closed
+            answer = self.broker.answers[kind]
+            self.broker.answers[kind] = lambda line, number, asked: Connection.Close(
+                540, "NOT_IMPLEMENTED", asked.CLASS_ID, asked.METHOD_ID
+            )
+            self.lose()
+            self.broker.run(0.5)
+            self.assertIsInstance(self.service.last_error, ConnectionClosed)
+            self.broker.run(2)
+            self.assertEqual(self.service.state, "open", kind.NAME)
+            self.assertEqual([name for name, _ in self.listener.refused], [kind.NAME])
+            if kind is Basic.Consume:
+                self.assertIsInstance(self.successResultOf(ended), ConnectionClosed)
+                self.assertEqual(channel.consumers, ())
+            else:
+                self.broker.answers[kind] = answer
+                self.lose()
+                self.broker.run(4)
+                self.assertEqual(len(self.broker.line.sent(Basic.Qos)), 1)
+
+    def test_F51_a_consumer_that_wants_its_queue_alone_is_still_there(self) -> None:
+        self.start()
+        channel = self.channel()
+        consumer = self.result(channel.basic_consume("q", print, exclusive=True))
+        answer = self.broker.answers[Basic.Consume]
+        self.broker.answers[Basic.Consume] = refusal(403, "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use")
+        self.lose()
+        self.heal()
+        self.broker.run(2)
+        self.assertEqual(self.service.state, "recovering")
+        self.broker.answers[Basic.Consume] = answer
+        self.broker.run(4)
+        self.assertEqual(self.service.state, "open")
+        self.assertEqual(self.listener.refused, [])
+        self.assertEqual(channel.consumers, (consumer,))
+
+    def test_F51_but_not_for_ever(self) -> None:
+        self.start()
+        channel = self.channel()
+        self.result(channel.basic_consume("q", print, exclusive=True))
+        self.broker.answers[Basic.Consume] = refusal(403, "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use")
+        self.lose()
+        self.heal()
+        for _ in range(80):
+            self.broker.run(0.25)
+        self.assertEqual(self.service.state, "open")
+        self.assertEqual([name for name, _ in self.listener.refused], ["Basic.Consume"])
+        self.assertEqual(channel.consumers, ())
