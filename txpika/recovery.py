@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IReactorTime
 
 from txpika.channel import Channel
-from txpika.exceptions import ChannelClosed, ConnectionClosed
+from txpika.exceptions import ChannelClosed, ConnectionClosed, NoFreeChannels
 from txpika.patience import Patience
 from txpika.spec import RESOURCE_LOCKED, Exchange, Queue
+from txpika.spec import Channel as Methods
 from txpika.surviving import LeftOut, SurvivingChannel
 from txpika.topology import Step, Topology
 
@@ -66,7 +67,11 @@ class Recovery:
         if scratch is not None and scratch.is_open:
             await scratch.close(timeout=CALL_TIMEOUT)
         for channel in list(channels):
-            await channel.restore(connection, self._left_out, CALL_TIMEOUT)
+            try:
+                await channel.restore(connection, self._left_out, CALL_TIMEOUT)
+            except NoFreeChannels as error:  # the broker allows fewer of them than the one before
+                self._left_out(Methods.Open(), error)
+                channel.finish(ChannelClosed(str(error)))
         self._fatal.clear()
 
     async def _take(self, connection: AMQPProtocol, step: Step) -> None:

@@ -15,6 +15,7 @@ from txpika.exceptions import (
     ConnectionClosed,
     ConnectionLost,
     ConsumerCancelled,
+    NoFreeChannels,
     NotConnected,
     StaleDelivery,
 )
@@ -481,3 +482,16 @@ class RefusedTests(ServiceTestCase):
         self.assertEqual(self.service.state, "open")
         self.assertEqual([name for name, _ in self.listener.refused], ["Basic.Consume"])
         self.assertEqual(channel.consumers, ())
+
+    def test_there_are_fewer_channels(self) -> None:
+        self.start()
+        channels = [self.channel() for _ in range(3)]
+        closed = channels[2].closed
+        self.broker.answers[Connection.StartOk] = lambda line, number, asked: Connection.Tune(2, 131072, 0)
+        self.lose()
+        self.heal()
+        self.assertEqual(self.service.state, "open")
+        self.assertEqual(self.service.channels, tuple(channels[:2]))
+        self.assertIsInstance(self.successResultOf(closed), ChannelClosed)
+        self.assertEqual([name for name, _ in self.listener.refused], ["Channel.Open"])
+        self.assertIsInstance(self.listener.refused[0][1], NoFreeChannels)
