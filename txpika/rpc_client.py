@@ -282,10 +282,10 @@ class RPCClient:
         return True
 
     def _ended(self, reason: CloseReason | None) -> None:
-        """There will be no more replies; C{None} when L{close} said so."""
+        """There will be no more replies; C{None} when L{close} said so, or somebody else of this program."""
         self.ended = True
-        if reason is not None and self._reason is None:
-            self._stop(reason)
+        if self._reason is None:
+            self._stop(reason or ConsumerCancelled("the consumer of replies was cancelled"))
 
     def interrupted(self, reason: CloseReason) -> None:
         """

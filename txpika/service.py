@@ -309,7 +309,7 @@ class AMQPService(Service):
         gone: Deferred[Any] = succeed(None) if connection is None else connection.closed
         # It is to know before it hears of a loss: it would connect again, while functions are at work as well.
         gone.addCallback(lambda _: self._client.stopService())
-        consumers = [consumer for channel in self._channels for consumer in channel.consumers]
+        consumers = [consumer for channel in self._channels for consumer in channel.workers]
         left = await gatherResults([self._drain(consumer) for consumer in consumers])
         if any(left):
             self._log.warn("{count} deliveries were still being handled at the end of drain_timeout", count=sum(left))

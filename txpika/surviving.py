@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, succeed
 from txpika.channel import Channel
 from txpika.consumer import Consumer
 from txpika.core.acks import Acks, check_tag
+from txpika.core.consumers import REPLY_TO
 from txpika.declarations import Arguments
 from txpika.exceptions import ChannelClosed, CloseReason, ConnectionClosed, ConsumerCancelled, UnknownConsumerTag
 from txpika.instrumenting import ObservedChannel, ObservedConsumer
@@ -138,6 +139,11 @@ class SurvivingChannel(Channel):
     def consumers(self) -> tuple[Consumer, ...]:
         """Those that have not ended."""
         return tuple(self._consumers.values())
+
+    @property
+    def workers(self) -> tuple[Consumer, ...]:
+        """The same but for that of direct replies, for which functions of others may wait."""
+        return tuple(self._consumers[tag] for tag, method in self.record.consumers.items() if method.queue != REPLY_TO)
 
     @property
     def settled_in_vain(self) -> int:

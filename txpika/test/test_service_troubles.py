@@ -169,6 +169,34 @@ class StoppingTests(ServiceTestCase):
             self.assertEqual(self.service.state, "closed")
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_a_function_waits_for_a_reply(self) -> None:
+        self.start()
+        channel = self.channel()
+        client = self.result(channel.rpc_client())
+        replies: list[bytes] = []
+
+        async def work(delivery: Delivery) -> None:
+            replies.append((await client.call("", "squares", b"7", timeout=None)).body)
+
+        self.result(channel.basic_consume("q", work, ack="on-success"))
+        self.broker.line.deliver(b"1")
+        stopping = self.service.stopService()
+        self.broker.run()
+        request = BasicProperties.from_wire(self.broker.line.properties[-1])
+        reply = BasicProperties(correlation_id=request.correlation_id)
+        consume: Any = self.broker.line.sent(Basic.Consume)[0]
+        self.broker.line.deliver(b"49", consume.consumer_tag, properties=reply.encode())
+        self.broker.run()
+        self.successResultOf(stopping)
+        self.assertEqual(replies, [b"49"])
+
+    def test_a_reply_does_not_come(self) -> None:
+        self.start()
+        client = self.result(self.channel().rpc_client())
+        calling = client.call("", "squares", b"7", timeout=None)
+        self.stop()
+        self.failureResultOf(calling, ConnectionClosed)
+
     def test_a_consumer_that_the_filter_left_out(self) -> None:
         self.service = self.make(recovers=lambda method: not isinstance(method, Basic.Consume))
         self.start()
