@@ -379,6 +379,8 @@ class AMQPService(Service):
         self._preparing = connection
         self._set_state("recovering", None)
         await self._recovery.run(connection, self._channels)
+        if self._preparing is not connection:
+            return  # it is lost, and so is the attempt
         self._latest = connection
         # Not from in here, where the client service does not know of the connection yet: programs are about to hear.
         self.clock.callLater(0, self._open, connection)

@@ -211,6 +211,22 @@ class StoppingTests(ServiceTestCase):
         self.stop()
         self.assertTrue(self.broker.line.sent(Connection.Close))
 
+    def test_lost_as_the_last_thing_that_recovery_waits_for(self) -> None:
+        self.start()
+        channel = self.channel()
+        self.result(channel.queue_declare("q"))
+        self.result(channel.close())
+        self.lose()
+        answer = self.broker.answers.pop(Channel.Close)
+        self.heal()
+        self.assertEqual(self.broker.line.methods[-1][1].NAME, "Channel.Close")
+        self.broker.answers[Channel.Close] = answer
+        self.lose()
+        self.assertEqual(self.service.state, "waiting")
+        self.broker.run(1)
+        self.assertEqual(self.service.state, "open")
+        self.stop()
+
     def test_lost_between_recovery_and_open(self) -> None:
         self.start()
         self.lose()
