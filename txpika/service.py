@@ -304,18 +304,26 @@ class AMQPService(Service):
 
     async def _stop(self) -> None:
         # The client service may be what asks for this, and cannot be turned to then.
-        await deferLater(self.clock, 0)
-        connection = self._latest
-        gone: Deferred[Any] = succeed(None) if connection is None else connection.closed
-        # It is to know before it hears of a loss: it would connect again, while functions are at work as well.
-        gone.addCallback(lambda _: self._client.stopService())
+        turn: Deferred[None] = deferLater(self.clock, 0)
+        gone = Deferred.fromCoroutine(self._leave(turn))
         consumers = [consumer for channel in self._channels for consumer in channel.workers]
         left = await gatherResults([self._drain(consumer) for consumer in consumers])
         if any(left):
             self._log.warn("{count} deliveries were still being handled at the end of drain_timeout", count=sum(left))
-        if connection is not None:
-            connection.close()
+        if self.connection is not None:
+            self.connection.close()
+        await turn
+        if self._latest is not None:  # it may not have been open yet
+            self._latest.close()
         await gone
+
+    async def _leave(self, turn: Deferred[None]) -> None:
+        """No attempt from now on, nor when the connection ends, be it while functions are at work."""
+        await turn
+        if self._latest is not None:
+            await self._latest.closed
+        # It is to know before it hears of a loss: it would wait for another attempt.
+        await self._client.stopService()
 
     def _drain(self, consumer: Any) -> Deferred[int]:
         def failed(failure: Failure) -> int:
