@@ -462,7 +462,8 @@ class AMQPService(Service):
 def _hopeless(error: BaseException) -> bool:
     """Whether the next attempt will fail as well, unless somebody changes something."""
     if isinstance(error, AuthenticationError):
-        return error.initiator != "network"
+        # Where the program's own function failed there is a cause: what that asks may be back in a moment.
+        return error.initiator != "network" and (error.initiator == "peer" or error.__cause__ is None)
     if isinstance(error, TLSError):
         return error.initiator == "local"
     return isinstance(error, HandshakeError) and error.reply_code in (ACCESS_REFUSED, NOT_ALLOWED)

@@ -9,7 +9,9 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from txpika.credentials import PlainCredentials
 from txpika.exceptions import (
+    AuthenticationError,
     CallTimeout,
     ChannelClosed,
     ConnectionClosed,
@@ -20,6 +22,7 @@ from txpika.exceptions import (
     StaleDelivery,
 )
 from txpika.message import Delivery
+from txpika.parameters import ConnectionParameters
 from txpika.service import AMQPService
 from txpika.spec import Basic, BasicProperties, Channel, Connection, Queue
 from txpika.test.obliging import Line, refusal
@@ -526,6 +529,22 @@ class RefusedTests(ServiceTestCase):
         self.assertEqual(self.service.state, "open")
         self.assertEqual([name for name, _ in self.listener.refused], ["Basic.Consume"])
         self.assertEqual(channel.consumers, ())
+
+    def test_a_function_for_credentials_that_fails_is_no_refusal(self) -> None:
+        given: list[Any] = [PlainCredentials("u", "p"), OSError("the vault is down")]
+
+        def credentials() -> PlainCredentials:
+            gives = given.pop()
+            if isinstance(gives, Exception):
+                raise gives
+            found: PlainCredentials = gives
+            return found
+
+        self.service = self.make(parameters=ConnectionParameters(heartbeat=0, credentials=credentials))
+        self.start()
+        self.assertIsInstance(self.service.last_error, AuthenticationError)
+        self.heal()
+        self.assertEqual(self.service.state, "open")
 
     def test_there_are_fewer_channels(self) -> None:
         self.start()
