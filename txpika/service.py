@@ -9,7 +9,6 @@ L{txpika.backoff}'s, what to set up again L{txpika.recovery}'s, when to dial C{C
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
@@ -214,13 +213,9 @@ class AMQPService(Service):
             return succeed(self.connection)
         if self._stopping and not self.running:
             return fail(NotConnected("the service is stopped"))
-        waiter: Deferred[AMQPProtocol] = Deferred(self._gave_up)
+        waiter: Deferred[AMQPProtocol] = Deferred(self._waiters.remove)
         self._waiters.append(waiter)
         return waiter
-
-    def _gave_up(self, waiter: Deferred[AMQPProtocol]) -> None:
-        with suppress(ValueError):  # it is about to be told
-            self._waiters.remove(waiter)
 
     def channel(self, *, timeout: float | None = None) -> Deferred[SurvivingChannel]:
         """
@@ -352,8 +347,7 @@ class AMQPService(Service):
     def _fail_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            if not waiter.called:  # by who was told before it
-                waiter.errback(NotConnected("the service is stopped"))
+            waiter.errback(NotConnected("the service is stopped"))
 
     # What happens to connections
 

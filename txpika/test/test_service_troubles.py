@@ -89,6 +89,16 @@ class ReenteringTests(ServiceTestCase):
         self.failureResultOf(waiting[1], CancelledError)
         self.successResultOf(waiting[2])
 
+    def test_who_waits_is_cancelled_by_another_who_hears_of_a_stop(self) -> None:
+        self.broker.up = False
+        self.start()
+        waiting = [self.service.when_open() for _ in range(3)]
+        waiting[0].addErrback(lambda _: waiting[1].cancel())
+        self.stop()
+        self.successResultOf(waiting[0])
+        self.failureResultOf(waiting[1], CancelledError)
+        self.failureResultOf(waiting[2], NotConnected)
+
     def test_whoever_waits_hears_of_a_stop_in_between(self) -> None:
         waiting = [self.service.when_open() for _ in range(2)]
         stopping: list[Deferred[None]] = []
