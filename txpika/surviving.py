@@ -58,6 +58,8 @@ class Subscription:
     Between the engine and a consumer, on one connection. A L{txpika.core.listeners.Consumer}.
 
     What is delivered before the channel as a whole is there again waits for that.
+
+    @ivar over: There will be no more, on this connection.
     """
 
     def __init__(self, channel: SurvivingChannel, core: Core, consumer: Consumer, early: bool) -> None:
@@ -68,6 +70,7 @@ class Subscription:
         self._core = core
         self._early: deque[Delivery] | None = deque() if early else None
         self._unwanted = False
+        self.over = False
 
     @property
     def deliver(self) -> Callable[[Delivery], None]:
@@ -101,6 +104,7 @@ class Subscription:
 
     def ended(self, reason: CloseReason | None) -> None:
         """There will be no more, on this connection."""
+        self.over = True
         self._channel.subscription_ended(self._core, self.consumer, reason)
 
 
@@ -208,6 +212,8 @@ class SurvivingChannel(Channel):
         )
 
         def consumes(_result: object) -> None:
+            if subscription.over:
+                return  # cancelled right behind, by its tag
             self._consumers[consumer.consumer_tag] = consumer
             self.record.consuming(consumer.consumer_tag, method)
             self._home.topology.consumer_added(queue)

@@ -399,6 +399,15 @@ class CancellingTests(SurvivingTestCase):
             self.heal()
             self.assertEqual(self.broker.line.sent(Basic.Consume), [])
 
+    def test_a_cancel_is_right_behind_the_start(self) -> None:
+        consuming = self.chan.basic_consume("q", print, consumer_tag="c")
+        self.chan.basic_cancel("c", nowait=True)
+        consumer = self.result(consuming)
+        self.assertIsNone(self.successResultOf(consumer.closed))
+        self.assertEqual(self.chan.consumers, ())
+        self.bounce()
+        self.assertEqual(self.broker.line.sent(Basic.Consume), [])
+
     def test_a_drain_is_under_way(self) -> None:
         consumer = self.result(self.chan.basic_consume("q", print, concurrency=1))
         answer = self.broker.answers.pop(Basic.Cancel)
