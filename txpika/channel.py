@@ -342,7 +342,8 @@ class Channel(Declarations):
             raise ValueError("the channel has an RPC client already, or the opening of one was given up")
         client = RPCClient(self)
         opening = client.open(timeout)
-        self._rpc = client
+        if self.is_open:
+            self._rpc = client
         return opening
 
     def rpc_server(

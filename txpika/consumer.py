@@ -157,7 +157,7 @@ class Consumer:
             unseen = list(self._buffer) if self._handler is None else self._handler.take_waiting()
             self._buffer.clear()
             if self.channel.is_open:
-                self._give_back(unseen)
+                self.give_back(unseen)
         self._room()
         heard = bool(self._waiters)
         self._wake(len(self._waiters))
@@ -167,7 +167,8 @@ class Consumer:
         for end in ends:
             end.callback(reason)
 
-    def _give_back(self, deliveries: Iterable[Delivery]) -> None:
+    def give_back(self, deliveries: Iterable[Delivery]) -> None:
+        """The program does not get them: back into their queue."""
         for delivery in deliveries:
             with suppress(StaleDelivery):  # the program acked it unseen, by a multiple ack
                 if self._of_stream:

@@ -144,6 +144,7 @@ class BrokerEndpoint:
             connection = await protocol.when_open()
             if self._prepare is not None:
                 await self._prepare(connection)
+                await protocol.when_open()  # it may have been lost as the last thing that was waited for
         except BaseException:
             protocol.abort()
             raise

@@ -32,7 +32,8 @@ class Waiting:
     @ivar size: What it is counted for, in bytes.
     @ivar deadline: When it is given up, in seconds of the clock.
     @ivar limited: Whether that is how long its caller waits for all of it; else only for a connection.
-    @ivar timer: Runs until then.
+    @ivar timer: Runs until then, and while it waits.
+    @ivar written: Whether a byte of it may have been.
     @ivar through: What its publish on the new connection ends with.
     @ivar done: Ends with its outcome.
     """
@@ -45,20 +46,30 @@ class Waiting:
         self.deadline = deadline
         self.limited = limited
         self.timer: Any = None
+        self.written = False
         self.through: Deferred[None] | None = None
         self.done: Deferred[None] = Deferred(self._cancelled)
         self._withdraw = withdraw
 
-    @property
-    def written(self) -> bool:
-        """Whether a byte of it may have been."""
-        return self.through is not None
-
     def _cancelled(self, _done: Deferred[None]) -> None:
-        if self.through is None:
+        if self.timer is not None:
             self._withdraw(self)
-        else:
+        elif self.through is not None:
             self.through.cancel()
+
+    def tell(self, end: Deferred[None] | Exception | None) -> None:
+        """Its outcome is known, or who will know it. Harmless when it was given up a moment ago."""
+        if isinstance(end, Deferred):
+            if self.done.called:
+                end.addErrback(lambda _: None)
+            else:
+                end.chainDeferred(self.done)
+        elif self.done.called:
+            pass
+        elif end is None:
+            self.done.callback(None)
+        else:
+            self.done.errback(end)
 
 
 class Allowance:
@@ -115,9 +126,11 @@ class Interim:
 
     call = get = recover = confirm_select = consume = cancel = tx_commit = tx_rollback = _refuse
 
-    def ack(self, delivery_tag: int, multiple: bool = False) -> None:
+    def ack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
         """@raise StaleDelivery: always: what was delivered before is settled by its own methods."""
         raise StaleDelivery(f"there is no delivery {delivery_tag}, as there is no connection")
+
+    nack = reject = ack
 
     def waits_for(self, delivery_tag: int) -> bool:
         """@return: C{False}."""
@@ -204,23 +217,22 @@ class Interim:
         ends: list[tuple[Waiting, Any]] = []
         for waiting in all_waiting:
             self._let_go(waiting)
+            end: Any
             try:
                 if waiting.limited:
-                    ends.append((waiting, publish_within(max(waiting.deadline - now, 0.001), *waiting.arguments)))
+                    end = publish_within(max(waiting.deadline - now, 0.001), *waiting.arguments)
                 else:
-                    ends.append((waiting, publish(*waiting.arguments)))
-            except AMQPError as error:
-                ends.append((waiting, error))
+                    end = publish(*waiting.arguments)
+                waiting.written = True
+            except (AMQPError, ValueError) as error:  # it may not fit into frames that are smaller now
+                end = error
+            if isinstance(end, Deferred):
+                waiting.through = end
+            ends.append((waiting, end))
 
         def tell() -> None:
             for waiting, end in ends:
-                if isinstance(end, Deferred):
-                    waiting.through = end
-                    end.chainDeferred(waiting.done)
-                elif end is None:
-                    waiting.done.callback(None)
-                else:
-                    waiting.done.errback(end)
+                waiting.tell(end)
 
         return tell
 
@@ -232,4 +244,4 @@ class Interim:
         for waiting in all_waiting:
             self._let_go(waiting)
         for waiting in all_waiting:
-            waiting.done.errback(reason.with_outcome("not sent"))
+            waiting.tell(reason.with_outcome("not sent"))

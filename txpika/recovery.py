@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_recovery -*-
+# -*- test-case-name: txpika.test.test_service,txpika.test.test_service_troubles -*-
 """
 Set up again on a new connection what there was on the one before.
 
@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from txpika.channel import Channel
-from txpika.exceptions import ChannelClosed, ConnectionClosed
+from txpika.exceptions import ChannelClosed, ConnectionClosed, NoFreeChannels
+from txpika.patience import Patience
 from txpika.spec import RESOURCE_LOCKED, Exchange, Queue
+from txpika.spec import Channel as Methods
 from txpika.surviving import LeftOut, SurvivingChannel
 from txpika.topology import Step, Topology
 
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
 
 #: How long one call may take, in seconds. A queue with members on several nodes may have to find a leader first.
 CALL_TIMEOUT = 30.0
-#: The first and the longest wait before an exclusive queue is asked for again that the broker still keeps for the
-#: connection before, in seconds.
-FIRST_WAIT, LONGEST_WAIT = 0.25, 5.0
-#: For so many of its heartbeat time-outs the broker may not notice that a connection is gone
-#: (rabbitmq.com/docs/heartbeats); and the least to wait, in seconds, for there may be no heartbeats.
-HEARTBEATS, LEAST_PATIENCE = 3, 10.0
 
 
 class Recovery:
@@ -72,15 +67,18 @@ class Recovery:
         if scratch is not None and scratch.is_open:
             await scratch.close(timeout=CALL_TIMEOUT)
         for channel in list(channels):
-            await channel.restore(connection, self._left_out, CALL_TIMEOUT)
+            try:
+                await channel.restore(connection, self._left_out, CALL_TIMEOUT)
+            except NoFreeChannels as error:  # the broker allows fewer of them than the one before
+                self._left_out(Methods.Open(), error)
+                channel.finish(ChannelClosed(str(error)))
         self._fatal.clear()
 
     async def _take(self, connection: AMQPProtocol, step: Step) -> None:
         method = step.method
         if method.encode() in self._fatal:
             return
-        until = self._clock.seconds() + max(LEAST_PATIENCE, HEARTBEATS * connection.heartbeat)
-        wait = FIRST_WAIT
+        patience = Patience(self._clock, connection.heartbeat)
         while True:
             if self._channel is None or not self._channel.is_open:
                 self._channel = await connection.channel(timeout=CALL_TIMEOUT)
@@ -91,7 +89,8 @@ class Recovery:
                 if error.initiator != "peer":
                     raise
                 locked = error.reply_code == RESOURCE_LOCKED and isinstance(method, Queue.Declare) and method.exclusive
-                if not locked or self._clock.seconds() >= until:
+                # It is the broker that has not noticed yet that the connection before is gone, which has the queue.
+                if not locked or not await patience.lasts():
                     self._left_out(method, error)
                     return
             except ConnectionClosed as error:
@@ -101,14 +100,6 @@ class Recovery:
                     self._fatal.add(method.encode())
                     self._left_out(method, error)
                 raise
-            # It is the broker that has not noticed yet that the connection before is gone, which has the queue.
-            await self._sleep(wait)
-            wait = min(wait * 2, LONGEST_WAIT)
         if isinstance(reply, Queue.DeclareOk) and reply.queue != step.name:
             self._topology.renamed(step.name, reply.queue)
             self._renamed(step.name, reply.queue)
-
-    def _sleep(self, seconds: float) -> Deferred[None]:
-        timer = self._clock.callLater(seconds, lambda: slept.callback(None))
-        slept: Deferred[None] = Deferred(lambda _: timer.cancel())
-        return slept

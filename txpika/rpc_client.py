@@ -110,7 +110,12 @@ class RPCClient:
         @param timeout: How long to wait for the broker, in seconds.
         """
         consuming = self.channel.basic_consume(REPLY_TO, self._replied, no_ack=True, timeout=timeout)
-        return consuming.addCallback(self._opened)
+        return consuming.addCallbacks(self._opened, self._not_opened)
+
+    def _not_opened(self, failure: Failure) -> Failure:
+        if failure.check(CloseReason) is not None:  # else the broker may have agreed all the same
+            self.ended = True
+        return failure
 
     def _opened(self, consumer: Consumer) -> RPCClient:
         self._consumer = consumer
@@ -277,10 +282,10 @@ class RPCClient:
         return True
 
     def _ended(self, reason: CloseReason | None) -> None:
-        """There will be no more replies; C{None} when L{close} said so."""
+        """There will be no more replies; C{None} when L{close} said so, or somebody else of this program."""
         self.ended = True
-        if reason is not None and self._reason is None:
-            self._stop(reason)
+        if self._reason is None:
+            self._stop(reason or ConsumerCancelled("the consumer of replies was cancelled"))
 
     def interrupted(self, reason: CloseReason) -> None:
         """

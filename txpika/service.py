@@ -16,6 +16,7 @@ from twisted.application.internet import ClientService
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
@@ -183,7 +184,6 @@ class AMQPService(Service):
         self.state: State = "stopped"
         self.last_error: Exception | None = None
         self.connection: AMQPProtocol | None = None
-        self.reconnects = 0
         self.recovers = recovers
         self.allowance = Allowance(self.clock, float(publish_wait), self.parameters.max_held)
         self._listener: Any = listener or ServiceListener()
@@ -198,9 +198,9 @@ class AMQPService(Service):
         self._recovery = Recovery(self.topology, self.clock, self._left_out, self._renamed)
         self._channels: dict[SurvivingChannel, None] = {}
         self._preparing: AMQPProtocol | None = None
-        self._latest: AMQPProtocol | None = None  # that was open, and may be closing
-        self._opened_at: float | None = None
-        self._connections = 0
+        self._latest: AMQPProtocol | None = None  # on which everything was set up, and that may be closing
+        self._opened_at = 0.0
+        self._connections = self.reconnects = 0
 
     # What a program asks for
 
@@ -211,7 +211,7 @@ class AMQPService(Service):
         """
         if self.connection is not None and self.state == "open":
             return succeed(self.connection)
-        if self._stopping:
+        if self._stopping and not self.running:
             return fail(NotConnected("the service is stopped"))
         waiter: Deferred[AMQPProtocol] = Deferred(self._waiters.remove)
         self._waiters.append(waiter)
@@ -225,9 +225,11 @@ class AMQPService(Service):
         @return: Fires with it. Fails with L{NotConnected} when the service is stopped, with
             L{txpika.exceptions.NoFreeChannels}, with L{CallTimeout}.
         """
+        if timeout is not None:
+            seconds("timeout", timeout)
         opening = Deferred.fromCoroutine(self._open_channel())
         if timeout is not None:
-            text = f"Channel.Open: no channel within {seconds('timeout', timeout):g} seconds"
+            text = f"Channel.Open: no channel within {timeout:g} seconds"
             opening.addTimeout(timeout, self.clock, lambda _result, _timeout: Failure(CallTimeout(text, "not sent")))
         return opening
 
@@ -260,10 +262,14 @@ class AMQPService(Service):
     # IService
 
     def startService(self) -> None:
-        """Begin to connect. Harmless when it has."""
+        """Begin to connect; while it stops, when it has. Harmless when it has begun."""
         if self.running:
             return
         Service.startService(self)
+        if self.state != "draining":
+            self._start()
+
+    def _start(self) -> None:
         self._begin()
         self.state = "stopped"
         self._client.startService()
@@ -281,9 +287,10 @@ class AMQPService(Service):
         self._stops.append(stopped)
         if self.running:
             Service.stopService(self)
-            self._set_state("draining", None)
+            if self.state != "draining":
+                self._set_state("draining", None)
+                Deferred.fromCoroutine(self._stop()).addErrback(self._stop_failed).addCallback(self._stop_ended)
             self._fail_waiters()
-            Deferred.fromCoroutine(self._stop()).addErrback(self._stop_failed).addCallback(self._stop_ended)
         return stopped
 
     @property
@@ -291,21 +298,32 @@ class AMQPService(Service):
         return self.state in ("draining", "closed")
 
     async def _stop(self) -> None:
-        consumers = [consumer for channel in self._channels for consumer in channel.consumers]
+        # The client service may be what asks for this, and cannot be turned to then.
+        turn: Deferred[None] = deferLater(self.clock, 0)
+        gone = Deferred.fromCoroutine(self._leave(turn))
+        consumers = [consumer for channel in self._channels for consumer in channel.workers]
         left = await gatherResults([self._drain(consumer) for consumer in consumers])
         if any(left):
             self._log.warn("{count} deliveries were still being handled at the end of drain_timeout", count=sum(left))
-        if self._latest is None:
-            await self._client.stopService()
-        else:
-            # The client service is to know before it hears of a loss: it would wait for another attempt.
-            closed = self._latest.closed.addCallback(lambda _: self._client.stopService())
+        if self.connection is not None:
+            self.connection.close()
+        await turn
+        if self._latest is not None:  # it may not have been open yet
             self._latest.close()
-            await closed
+        await gone
+
+    async def _leave(self, turn: Deferred[None]) -> None:
+        """No attempt from now on, nor when the connection ends, be it while functions are at work."""
+        await turn
+        if self._latest is not None:
+            await self._latest.closed
+        # It is to know before it hears of a loss: it would wait for another attempt.
+        await self._client.stopService()
 
     def _drain(self, consumer: Any) -> Deferred[int]:
         def failed(failure: Failure) -> int:
-            failure.trap(AMQPError)
+            if failure.check(AMQPError) is None:
+                self._log.failure("A consumer could not be stopped in the orderly way", failure)
             return 0
 
         draining: Deferred[int] = consumer.drain(self._drain_timeout)
@@ -319,8 +337,10 @@ class AMQPService(Service):
         reason = NotConnected("the service is stopped")
         for channel in self.channels:
             channel.finish(reason)
-        self._set_state("closed", None)
         stops, self._stops = self._stops, []
+        self._set_state("closed", None)
+        if self.running and self.state == "closed":
+            self._start()
         for stopped in stops:
             stopped.callback(None)
 
@@ -356,9 +376,14 @@ class AMQPService(Service):
         return self._backoff.delay()
 
     async def _prepare_on(self, connection: AMQPProtocol) -> None:
+        if self._stopping:
+            raise NotConnected("the service is stopped")
         self._preparing = connection
         self._set_state("recovering", None)
         await self._recovery.run(connection, self._channels)
+        if self._preparing is not connection:
+            return  # it is lost, and so is the attempt
+        self._latest = connection
         # Not from in here, where the client service does not know of the connection yet: programs are about to hear.
         self.clock.callLater(0, self._open, connection)
 
@@ -369,7 +394,7 @@ class AMQPService(Service):
         if self._preparing is not connection or self._stopping:
             return
         self._preparing = None
-        self.connection = self._latest = connection
+        self.connection = connection
         self._opened_at = self.clock.seconds()
         self.reconnects = self._connections
         self._connections += 1
@@ -378,9 +403,8 @@ class AMQPService(Service):
         for begin in begins:
             if begin is not None:
                 begin()
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.callback(connection)
+        while self._waiters and self.connection is connection:
+            self._waiters.pop(0).callback(connection)
 
     def connection_failing(self, connection: AMQPProtocol, reason: CloseReason) -> None:
         """A connection is over, and nothing on it has heard so yet."""
@@ -392,9 +416,8 @@ class AMQPService(Service):
         if self._stopping:
             return
         tells = [channel.suspend(reason) for channel in self.channels]
-        if was_open:
-            assert self._opened_at is not None
-            self._backoff.lost(self.clock.seconds() - self._opened_at)
+        if connection is self._latest:  # else an attempt is about to fail
+            self._backoff.lost(self.clock.seconds() - self._opened_at if was_open else 0.0)
             self._log.warn("The connection is lost: {reason}", reason=reason)
             self._waits(reason)
         for tell in tells:
@@ -433,7 +456,8 @@ class AMQPService(Service):
 def _hopeless(error: BaseException) -> bool:
     """Whether the next attempt will fail as well, unless somebody changes something."""
     if isinstance(error, AuthenticationError):
-        return error.initiator != "network"
+        # Where the program's own function failed there is a cause: what that asks may be back in a moment.
+        return error.initiator != "network" and (error.initiator == "peer" or error.__cause__ is None)
     if isinstance(error, TLSError):
         return error.initiator == "local"
     return isinstance(error, HandshakeError) and error.reply_code in (ACCESS_REFUSED, NOT_ALLOWED)

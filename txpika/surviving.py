@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.defer import Deferred, succeed
@@ -17,11 +18,13 @@ from twisted.internet.defer import Deferred, succeed
 from txpika.channel import Channel
 from txpika.consumer import Consumer
 from txpika.core.acks import Acks, check_tag
+from txpika.core.consumers import REPLY_TO
 from txpika.declarations import Arguments
-from txpika.exceptions import ChannelClosed, CloseReason, ConsumerCancelled, UnknownConsumerTag
+from txpika.exceptions import ChannelClosed, CloseReason, ConnectionClosed, ConsumerCancelled, UnknownConsumerTag
 from txpika.instrumenting import ObservedChannel, ObservedConsumer
 from txpika.interim import Allowance, Interim
 from txpika.message import Delivery
+from txpika.patience import Patience
 from txpika.spec import Basic, Confirm, Method, Tx
 from txpika.topology import ChannelRecord, Topology, snapshot
 
@@ -55,6 +58,8 @@ class Subscription:
     Between the engine and a consumer, on one connection. A L{txpika.core.listeners.Consumer}.
 
     What is delivered before the channel as a whole is there again waits for that.
+
+    @ivar over: There will be no more, on this connection.
     """
 
     def __init__(self, channel: SurvivingChannel, core: Core, consumer: Consumer, early: bool) -> None:
@@ -64,29 +69,42 @@ class Subscription:
         self._channel = channel
         self._core = core
         self._early: deque[Delivery] | None = deque() if early else None
+        self._unwanted = False
+        self.over = False
 
     @property
     def deliver(self) -> Callable[[Delivery], None]:
         """Takes one delivery."""
+        if self._unwanted:
+            return self._give_back
         return self.consumer.deliver if self._early is None else self._early.append
+
+    def _give_back(self, *deliveries: Delivery) -> None:
+        self.consumer.give_back(deliveries)
 
     def begin(self) -> None:
         """The channel is there."""
         early, self._early = self._early, None
         self._core.consumers.redirected()
         while early:
+            if not self.no_ack and not self._channel.consumes(self._core, self.consumer):
+                if self._core.reason is None:
+                    self._give_back(*early)
+                return
             self.consumer.deliver(early.popleft())
 
     def give_up(self) -> None:
         """The consumer was cancelled meanwhile."""
-        early, self._early = self._early, deque()
-        for delivery in early or ():
-            if not delivery.settled:
-                delivery.nack(requeue=True)
-        self._core.consumers.cancel(self.consumer_tag, True)
+        self._unwanted = True
+        self._core.consumers.redirected()
+        self._give_back(*self._early or ())
+        self._early = None
+        with suppress(UnknownConsumerTag):  # the broker cancelled it as well
+            self._core.consumers.cancel(self.consumer_tag, True)
 
     def ended(self, reason: CloseReason | None) -> None:
         """There will be no more, on this connection."""
+        self.over = True
         self._channel.subscription_ended(self._core, self.consumer, reason)
 
 
@@ -112,8 +130,11 @@ class SurvivingChannel(Channel):
         self.record = ChannelRecord(home.recovers)
         self._home = home
         self._consumers: dict[str, Consumer] = {}
+        self._cancelling: set[str] = set()
         self._last_tag = 0
         self._in_vain = 0
+        # What made the broker close the connection: left out until there was one that stayed.
+        self._fatal: list[Method] = []
         self._lapsed: Acks | None = None  # of the last connection that was lost
         self._interim: Interim | None = None  # while there is no connection, and then C{_core} too
         self._next: tuple[Core, AMQPProtocol, list[Subscription]] | None = None
@@ -122,6 +143,11 @@ class SurvivingChannel(Channel):
     def consumers(self) -> tuple[Consumer, ...]:
         """Those that have not ended."""
         return tuple(self._consumers.values())
+
+    @property
+    def workers(self) -> tuple[Consumer, ...]:
+        """The same but for that of direct replies, for which functions of others may wait."""
+        return tuple(self._consumers[tag] for tag, method in self.record.consumers.items() if method.queue != REPLY_TO)
 
     @property
     def settled_in_vain(self) -> int:
@@ -186,6 +212,8 @@ class SurvivingChannel(Channel):
         )
 
         def consumes(_result: object) -> None:
+            if subscription.over:
+                return  # cancelled right behind, by its tag
             self._consumers[consumer.consumer_tag] = consumer
             self.record.consuming(consumer.consumer_tag, method)
             self._home.topology.consumer_added(queue)
@@ -193,10 +221,22 @@ class SurvivingChannel(Channel):
         return consuming.addCallback(consumes)
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[None]:
-        """As L{Channel.basic_cancel}; without a connection it takes effect at once."""
-        if self._interim is None:
-            return super().basic_cancel(consumer_tag, nowait, timeout=timeout)
+        """
+        As L{Channel.basic_cancel}; without a connection it takes effect at once, and when the connection is lost before
+        the broker has agreed, too.
+        """
         consumer = self._consumers.get(consumer_tag)
+        if self._interim is None:
+            try:
+                cancelling = super().basic_cancel(consumer_tag, nowait, timeout=timeout)
+            except UnknownConsumerTag:
+                if consumer is None:
+                    raise
+                # It was not set up again: the broker does not know it.
+            else:
+                if consumer is not None and self._consumers.get(consumer_tag) is consumer:
+                    self._cancelling.add(consumer_tag)
+                return cancelling
         if consumer is None:
             raise UnknownConsumerTag(f"no consumer {consumer_tag!r} on this channel")
         self._end_consumer(consumer, None)
@@ -210,13 +250,22 @@ class SurvivingChannel(Channel):
         if core is self._core or isinstance(reason, ConsumerCancelled):
             self._end_consumer(consumer, reason)
 
+    def consumes(self, core: Core, consumer: Consumer) -> bool:
+        """@return: Whether C{consumer} has not ended, and C{core} is what the channel goes on with."""
+        return self._core is core and core.reason is None and self._consumers.get(consumer.consumer_tag) is consumer
+
     def _end_consumer(self, consumer: Consumer, reason: CloseReason | None) -> None:
-        if self._consumers.get(consumer.consumer_tag) is consumer:
-            del self._consumers[consumer.consumer_tag]
-            queue = self.record.cancelled(consumer.consumer_tag)
+        self._forget_consumer(consumer)
+        consumer.ended(reason)
+
+    def _forget_consumer(self, consumer: Consumer) -> None:
+        tag = consumer.consumer_tag
+        if self._consumers.get(tag) is consumer:
+            del self._consumers[tag]
+            self._cancelling.discard(tag)
+            queue = self.record.cancelled(tag)
             if queue is not None:
                 self._home.topology.consumer_gone(queue)
-        consumer.ended(reason)
 
     # Settling by number
 
@@ -273,9 +322,22 @@ class SurvivingChannel(Channel):
         self.record.mode = "confirm" if core.mode == "confirm" else ""
         self._interim = Interim(core.number, core.mode, reason, self._home.allowance)
         self._core = cast("Core", self._interim)
+        cancelled = [self._consumers[tag] for tag in list(self._cancelling)]
+        for consumer in cancelled:
+            self._forget_consumer(consumer)
         for consumer in self.consumers:
             consumer.interrupted()
-        return lambda: None if self._rpc is None else self._rpc.interrupted(reason)
+
+        if self._rpc is not None and not self._rpc.is_open:
+            self._rpc.ended = True  # its opening was given up, or its end is under way
+
+        def tell() -> None:
+            for consumer in cancelled:
+                consumer.ended(None)
+            if self._rpc is not None:
+                self._rpc.interrupted(reason)
+
+        return tell
 
     async def restore(self, connection: AMQPProtocol, left_out: LeftOut, timeout: float) -> None:
         """
@@ -285,7 +347,8 @@ class SurvivingChannel(Channel):
         @param timeout: How long each call may take, in seconds.
         @raise AMQPError: when the connection is lost, or a call takes too long.
         """
-        refused: list[Method] = []
+        refused = list(self._fatal)
+        patience: dict[bytes, Patience] = {}
         while True:
             cores: list[Core] = []
 
@@ -309,11 +372,26 @@ class SurvivingChannel(Channel):
             except ChannelClosed as error:
                 if error.initiator != "peer":
                     raise
+                if _is_taken(method, error):
+                    # By the consumer of the connection before, as the broker has not noticed yet that that is gone.
+                    waits = patience.setdefault(method.encode(), Patience(connection.clock, connection.heartbeat))
+                    if await waits.lasts():
+                        continue
                 refused.append(method)
-                left_out(method, error)
-                consumer = self._consumers.get(getattr(method, "consumer_tag", ""))
-                if consumer is not None:
-                    self._end_consumer(consumer, error)
+                self._refused(method, error, left_out)
+            except ConnectionClosed as error:
+                blamed = error.class_id, error.method_id
+                if error.initiator == "peer" and blamed == (method.CLASS_ID, method.METHOD_ID):
+                    # It would close each next connection, too.
+                    self._fatal.append(method)
+                    self._refused(method, error, left_out)
+                raise
+
+    def _refused(self, method: Method, error: CloseReason, left_out: LeftOut) -> None:
+        left_out(method, error)
+        consumer = self._consumers.get(getattr(method, "consumer_tag", ""))
+        if consumer is not None:
+            self._end_consumer(consumer, error)
 
     async def _repeat(self, core: Core, method: Method, subscriptions: list[Subscription], timeout: float) -> None:
         if not isinstance(method, Basic.Consume):
@@ -338,6 +416,8 @@ class SurvivingChannel(Channel):
             return None
         core, connection, subscriptions = self._next
         self._next = None
+        self._fatal.clear()
+        closed, over = core.reason, core.ended  # by the broker, since it was set up
         self._move(core, connection)
         tell = interim.hand_over(core.publish, core.outbox.publish_within)
         if self._rpc is not None:
@@ -348,10 +428,16 @@ class SurvivingChannel(Channel):
 
         def begin() -> None:
             tell()
+            if closed is not None:
+                for consumer in self.consumers:
+                    self._end_consumer(consumer, closed)
+                if over:
+                    self._over(closed)
+                return
             for subscription in subscriptions:
                 if self._core is not core or core.reason is not None:
                     return
-                if self._consumers.get(subscription.consumer_tag) is subscription.consumer:
+                if self.consumes(core, subscription.consumer):
                     subscription.begin()
                 else:
                     subscription.give_up()
@@ -397,6 +483,11 @@ class SurvivingChannel(Channel):
     def _over(self, reason: CloseReason) -> None:
         self._home.forget(self)
         super().ended(reason)
+
+
+def _is_taken(method: Method, error: ChannelClosed) -> bool:
+    """Whether a consumer that wants its queue alone was refused as there is another; the code may mean other things."""
+    return isinstance(method, Basic.Consume) and method.exclusive and "exclusive use" in error.reply_text
 
 
 class ObservedSurvivingChannel(SurvivingChannel, ObservedChannel):

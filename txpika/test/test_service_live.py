@@ -237,6 +237,31 @@ class LinkTests(ServiceLive):
         self.assertIn(f"{queue}\t10", listed)
         await channel.close()
 
+    async def test_F51_a_consumer_whose_place_is_taken_for_a_while(self) -> None:
+        queue = f"{self.queue}-alone"
+        channel = await self.service.channel()
+        await channel.queue_declare(queue, durable=True)
+        self.addCleanup(self.delete_too, queue)
+        taken: Deferred[Delivery] = Deferred()
+        consumer = await channel.basic_consume(queue, taken.callback, no_ack=True, exclusive=True)
+        await self.proxy.down()
+        while (await self.ctl("list_consumers", "queue_name")).split().count(queue):
+            await deferLater(reactor, 0.05)
+        connection = await txpika.connect(self.broker_uri)
+        other = await connection.channel()
+        usurper = await other.basic_consume(queue, print, exclusive=True)
+        recovering, opened = self.watch.next("recovering"), self.watch.next("open")
+        await self.proxy.up()
+        await recovering
+        await other.basic_qos(1)
+        self.assertFalse(opened.called)
+        await usurper.cancel()
+        await connection.close()
+        await opened
+        self.assertEqual(channel.consumers, (consumer,))
+        await self.publisher.basic_publish("", queue, b"x")
+        self.assertEqual((await taken).body, b"x")
+
     async def delete_too(self, queue: str) -> None:
         connection = await txpika.connect(self.broker_uri)
         await (await connection.channel()).queue_delete(queue)
