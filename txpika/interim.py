@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_surviving -*-
+# -*- test-case-name: txpika.test.test_interim -*-
 """
 What a channel that survives its connection has in the place of the engine's channel while there is none.
 

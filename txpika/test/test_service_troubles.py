@@ -26,8 +26,7 @@ from txpika.parameters import ConnectionParameters
 from txpika.service import AMQPService
 from txpika.spec import Basic, BasicProperties, Channel, Connection, Queue
 from txpika.test.obliging import Line, refusal
-from txpika.test.test_service import Listener, ServiceTestCase
-from txpika.test.test_surviving import SurvivingTestCase
+from txpika.test.served import Listener, ServiceTestCase, SurvivingTestCase
 
 
 class Reacting(Listener):
