@@ -9,18 +9,35 @@ no policies and no plugins; a queue is what RabbitMQ calls a classic one. Knows 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from txpika.interfaces import Clock, ITransport
-from txpika.testing.channel import REPLY_TO, ServerChannel
 from txpika.testing.backlog import Entry
+from txpika.testing.channel import REPLY_TO, ServerChannel
 from txpika.testing.connection import ServerConnection
 from txpika.testing.faults import Faults
-from txpika.testing.greeting import Limits
+from txpika.testing.greeting import LIMITS, Limits
 from txpika.testing.message import Inspector, Message
 from txpika.testing.queues import Queue
 from txpika.testing.rotation import Consumer
 from txpika.testing.virtual_host import VirtualHost
+
+
+class _Turns:
+    """The clock of what has timers of its own: what they make connections say leaves when they have fired."""
+
+    def __init__(self, clock: Clock, flush: Callable[[], None]) -> None:
+        self.seconds = clock.seconds
+        self._clock = clock
+        self._flush = flush
+
+    def callLater(self, delay: float, callable: Callable[..., Any], /, *arguments: Any) -> Any:
+        return self._clock.callLater(delay, self._fire, callable, *arguments)
+
+    def _fire(self, function: Callable[..., Any], *arguments: Any) -> None:
+        function(*arguments)
+        self._flush()
 
 
 class MemoryBroker:
@@ -47,7 +64,7 @@ class MemoryBroker:
         *,
         users: Mapping[str, str] | None = None,
         virtual_hosts: Iterable[str] = ("/",),
-        limits: Limits = Limits(),
+        limits: Limits = LIMITS,
         keep_published: int = 0,
     ) -> None:
         """
@@ -58,6 +75,7 @@ class MemoryBroker:
         @param keep_published: How many messages L{published} keeps.
         """
         self.clock = clock
+        self._turns = _Turns(clock, self.flush)
         self.limits = limits
         self.virtual_hosts: dict[str, VirtualHost] = {}
         for name in virtual_hosts:
@@ -80,7 +98,7 @@ class MemoryBroker:
     def add_virtual_host(self, name: str) -> VirtualHost:
         """@return: The new one, or the one that is there."""
         if name not in self.virtual_hosts:
-            self.virtual_hosts[name] = VirtualHost(name, self.clock, self._orphaned)
+            self.virtual_hosts[name] = VirtualHost(name, self._turns, self._orphaned)
         return self.virtual_hosts[name]
 
     def restrict(self, user: str, virtual_hosts: Iterable[str]) -> None:

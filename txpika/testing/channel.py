@@ -172,7 +172,7 @@ class ServerChannel:
         if record is not None:
             record.append(message)
         taken = True
-        if message.traits.raw[:2] == b"\0\0" or not message.properties.headers:
+        if message.keys is target.keys and not message.properties.headers:
             queues = target.queues
         else:
             queues = self.virtual_host.route(message, self.virtual_host.exchange(target.route.exchange))
@@ -203,7 +203,7 @@ class ServerChannel:
             self._last = tag
         else:
             self.flush_confirms()
-            self.send(Basic.Nack(tag, False, False))
+            self.send(Basic.Nack(tag, False, True))
 
     def release_confirms(self) -> None:
         """Those that were held back go now."""

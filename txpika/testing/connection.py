@@ -31,7 +31,7 @@ from txpika.spec import (
 )
 from txpika.testing.channel import MAX_MESSAGE_SIZE, ServerChannel, Target
 from txpika.testing.errors import Refused, failed
-from txpika.testing.greeting import Limits, agreed, login, refused, start
+from txpika.testing.greeting import agreed, login, refused, start
 from txpika.testing.methods import HANDLERS, unimplemented
 from txpika.testing.receiver import Publish, ServerReceiver
 from txpika.testing.sending import frame, method_frame, reply_text
@@ -545,4 +545,3 @@ def check_text(method: Method) -> None:
                 value.encode("utf-8")
             except UnicodeEncodeError:
                 raise Refused(FRAME_ERROR, f"{name} is not UTF-8") from None
-

@@ -2,8 +2,8 @@
 """
 What a test lets happen on the broker in memory: alarms, refusals, cut connections.
 
-Owns what is to happen next, and does what is to happen now. Each method takes effect at once; the bytes are on their way
-to the clients when it returns. Knows connections, channels and queues as the broker has them.
+Owns what is to happen next, and does what is to happen now. Each method takes effect at once; the bytes are on their
+way to the clients when it returns. Knows connections, channels and queues as the broker has them.
 """
 
 from __future__ import annotations

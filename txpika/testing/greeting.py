@@ -43,6 +43,10 @@ class Limits(NamedTuple):
     heartbeat: int = 60
 
 
+#: RabbitMQ's defaults.
+LIMITS = Limits()
+
+
 def start() -> Connection.Start:
     """@return: The greeting."""
     properties = {
@@ -103,7 +107,5 @@ def agreed(offer: Limits, answer: Connection.TuneOk) -> Limits:
         if value < low:
             raise Refused(NOT_ALLOWED, f"negotiated {name} = {value} is lower than the minimum allowed value ({low})")
         if value > high:
-            raise Refused(
-                NOT_ALLOWED, f"negotiated {name} = {value} is higher than the maximum allowed value ({high})"
-            )
+            raise Refused(NOT_ALLOWED, f"negotiated {name} = {value} is higher than the maximum allowed value ({high})")
     return Limits(answer.channel_max, answer.frame_max, answer.heartbeat)

@@ -224,11 +224,11 @@ class MemoryNetwork:
         moved = False
         while True:
             self.clock.advance(0)
-            if not any([end.move() for end in self._ends]):
-                break
+            moves = [end.move() for end in self._ends]
+            if True not in moves:
+                return moved
             moved = True
             self._ends = [end for end in self._ends if not end._gone]
-        return moved
 
     def advance(self, seconds: float) -> None:
         """Let time pass, from one timer to the next, and L{pump} after each."""

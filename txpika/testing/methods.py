@@ -24,7 +24,7 @@ from txpika.spec import (
     Tx,
 )
 from txpika.testing.channel import REPLY_TO, ServerChannel
-from txpika.testing.errors import Refused, failed, in_exclusive_use, missing, named
+from txpika.testing.errors import Refused, failed, in_exclusive_use, named
 from txpika.testing.queues import Queue as TheQueue
 from txpika.testing.rotation import Consumer
 from txpika.testing.tables import is_number, type_name
@@ -76,9 +76,7 @@ def exchange_bind(channel: ServerChannel, method: Exchange.Bind) -> Method:
 def exchange_unbind(channel: ServerChannel, method: Exchange.Unbind) -> Method:
     for name in (method.destination, method.source):
         not_the_default(name)
-    channel.virtual_host.unbind(
-        "exchange", method.destination, method.source, method.routing_key, method.arguments
-    )
+    channel.virtual_host.unbind("exchange", method.destination, method.source, method.routing_key, method.arguments)
     return Exchange.UnbindOk()
 
 
@@ -135,7 +133,7 @@ def queue_delete(channel: ServerChannel, method: Queue.Delete) -> Method | None:
     if method.if_unused and queue.rotation:
         raise failed(f"{what} in use")
     if method.if_empty and queue.backlog:
-        raise failed(f"{what} is not empty")
+        raise failed(f"{what} not empty")
     # Consumers hear of it afterwards.
     _answer(channel, method, Queue.DeleteOk(len(queue.backlog)))
     virtual_host.delete_queue(queue)

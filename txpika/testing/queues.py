@@ -48,7 +48,7 @@ class Queue:
         settings: Settings,
         clock: Clock,
         bury: Bury,
-        unused: Callable[[Queue], None],
+        unused: Callable[[Queue], object],
     ) -> None:
         """
         @param bury: Called with what is dead-lettered.

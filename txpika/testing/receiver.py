@@ -2,9 +2,9 @@
 """
 Cut the bytes of a client into frames, and take whole messages in one step.
 
-Owns the one inbound buffer of a connection of the broker in memory, and the limits on a frame. Knows channels as numbers
-and what to tell of them. As in L{txpika.core.frames} there are two roads: a C{basic.publish} whose frames all lie whole
-in the buffer, and that begins like one before, takes the short one.
+Owns the one inbound buffer of a connection of the broker in memory, and the limits on a frame. Knows channels as
+numbers and what to tell of them. As in L{txpika.core.frames} there are two roads: a C{basic.publish} whose frames all
+lie whole in the buffer, and that begins like one before, takes the short one.
 """
 
 from __future__ import annotations
@@ -163,7 +163,12 @@ class ServerReceiver:
         while end - offset >= 7 and not self._stopped:
             kind, number, size = _FRAME.unpack_from(data, offset)
             stop = offset + size + 8
-            if kind == FRAME_METHOD and stop <= end and data.startswith(_PUBLISH, offset + 7) and self.last_frame is None:
+            if (
+                kind == FRAME_METHOD
+                and stop <= end
+                and data.startswith(_PUBLISH, offset + 7)
+                and self.last_frame is None
+            ):
                 after = self._message(known, data, offset, stop, end, number)
                 if after:
                     self.frames += 3
@@ -203,9 +208,7 @@ class ServerReceiver:
         elif kind != FRAME_METHOD and not number:
             raise ProtocolError("a message on channel 0", UNEXPECTED_FRAME)
 
-    def _message(
-        self, known: dict[bytes, Any], data: bytes, offset: int, head: int, end: int, number: int
-    ) -> int:
+    def _message(self, known: dict[bytes, Any], data: bytes, offset: int, head: int, end: int, number: int) -> int:
         """
         The short road.
 

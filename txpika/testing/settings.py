@@ -75,9 +75,9 @@ def settings_of(name: str, virtual_host: str, arguments: Arguments) -> Settings:
     @raise Refused: RabbitMQ would make no queue of it.
     """
     reader = _Reader(named("queue", name, virtual_host), arguments)
-    for key in _FOREIGN:
-        if key in arguments:
-            raise failed(f"invalid arg '{key}' for {reader.what} of queue type rabbit_classic_queue")
+    for foreign in _FOREIGN:
+        if foreign in arguments:
+            raise failed(f"invalid arg '{foreign}' for {reader.what} of queue type rabbit_classic_queue")
     ttl, expires = reader.number("x-message-ttl", 0, MAX_TTL), reader.number("x-expires", 1, MAX_TTL)
     reader.word("x-queue-mode", "queue mode", ("default", "lazy"))
     if "x-queue-version" in arguments:
@@ -92,7 +92,7 @@ def settings_of(name: str, virtual_host: str, arguments: Arguments) -> Settings:
     if key is not None and exchange is None:
         raise reader.invalid("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
     overflow = reader.text("x-overflow")
-    if overflow not in (None, DROP_HEAD, REJECT_PUBLISH, REJECT_PUBLISH_DLX):
+    if overflow is not None and overflow not in (DROP_HEAD, REJECT_PUBLISH, REJECT_PUBLISH_DLX):
         raise reader.invalid("x-overflow", "invalid_overflow")
     single = arguments.get("x-single-active-consumer", False)
     if not isinstance(single, bool):

@@ -3,7 +3,8 @@
 One virtual host of the broker in memory: its exchanges, queues and bindings by name, and the way of a message through
 them.
 
-Owns what is declared, bound and deleted, and what goes with what. Knows of a connection only whether a queue is its own.
+Owns what is declared, bound and deleted, and what goes with what. Knows of a connection only whether a queue is its
+own.
 """
 
 from __future__ import annotations
