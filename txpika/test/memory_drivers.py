@@ -1,8 +1,8 @@
 """
 The two brokers that scenarios run on, the one in memory and RabbitMQ, behind one small interface.
 
-A scenario is a class with tests in it, mixed with L{InMemory} and again with L{OnRabbitMQ}. Where they differ on purpose
-the scenario asks C{is_memory}; L{DIFFERENCES} says why.
+A scenario is a class with tests in it, mixed with L{InMemory} and again with L{OnRabbitMQ}. Where they differ on
+purpose the scenario asks C{is_memory}; L{DIFFERENCES} says why.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ DIFFERENCES = {
     "that runs into it should be told why.",
     "codes of the specification": "Frames out of place end with the codes of the specification (501, 503, 504, 505), "
     "where RabbitMQ has one code for several of them.",
-    "text is UTF-8": "Names that are not UTF-8 end with 501; routing keys may be any bytes. RabbitMQ takes names as bytes.",
+    "text is UTF-8": "Names that are not UTF-8 end with 501, where RabbitMQ takes any bytes; so are routing keys of "
+    "messages here.",
     "classic queues only": "x-queue-type quorum and stream are refused as RabbitMQ refuses an unknown type.",
     "no permissions": "A user may do everything in a virtual host that it may enter.",
     "at once": "Things happen in the order in which a client asks for them, also between channels and connections; "

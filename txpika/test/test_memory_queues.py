@@ -10,6 +10,8 @@ from txpika.test.plain_client import PlainClient
 class QueueScenarios(Scenario):
     """One queue, mostly."""
 
+    tag: int
+
     def publish(
         self, client: PlainClient, queue: str, *bodies: bytes, confirmed: str = "", **properties: object
     ) -> None:

@@ -64,6 +64,7 @@ def _add(headers: Headers, info: Headers) -> None:
                 headers[f"x-first-death-{name}"] = info[name]
         headers["x-death"] = [{"count": 1, **info}]
         return
+    deaths = [{"count": 1, **death} if isinstance(death, dict) else death for death in deaths]
     for death in deaths:
         if isinstance(death, dict) and all(death.get(name) == info[name] for name in ("queue", "reason")):
             count = death.get("count")
