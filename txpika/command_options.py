@@ -66,7 +66,7 @@ class CommandOptions(UsageOptions):
         """@raise UsageError: when anything is wrong or missing."""
         self.drain_timeout = _seconds("drain-timeout", self["drain-timeout"])
         if self["health"] is not None:
-            _check_endpoint(self["health"])
+            check_endpoint("--health", self["health"])
 
     def take_uri(self, option: str, uri: str) -> None:
         """
@@ -130,12 +130,13 @@ def _content(option: str, path: str) -> str:
         raise UsageError(f"{option}: is no UTF-8") from None
 
 
-def _check_endpoint(description: str) -> None:
+def check_endpoint(option: str, description: str) -> None:
+    """@raise UsageError: when that is no server endpoint."""
     try:
         # Only its form: the reactor is installed, or chosen, later.
         serverFromString(cast(Any, None), description)
     except Exception as error:
-        raise UsageError(f"--health {description}: {error}") from error
+        raise UsageError(f"{option} {description}: {error}") from error
 
 
 def _parsed(source: str, uri: str) -> ConnectionParameters:

@@ -21,3 +21,10 @@ relay = ServiceMaker(
     "Move messages from a queue on one RabbitMQ to an exchange on another.",
     "txpika-relay",
 )
+
+broker = ServiceMaker(
+    "txpika broker",
+    "txpika.broker_tap",
+    "A broker in memory, for tests and demonstrations.",
+    "txpika-broker",
+)
