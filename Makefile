@@ -1,6 +1,6 @@
 # Everything here needs a Python of 3.11 or later with venv and pip, git and make; the rest is fetched into .venv.
 #
-#   make demo     publish and consume 20,000 messages on a real RabbitMQ (TXPIKA_URI, or a private one)
+#   make demo     publish and consume 20,000 messages on txpika's broker in memory, or on the one that TXPIKA_URI names
 #   make test     all tests, against a private RabbitMQ; TRIALFLAGS and TESTS choose (make test TESTS=txpika.test.test_uri)
 #   make lint     ruff, mypy, import-linter, and whether generated code is up to date
 #   make bench    client CPU a message, against pika and rabbitmq-c; BENCHFLAGS=--quick for a short run
@@ -20,7 +20,7 @@ WITH_RABBITMQ := $(BIN)/python tools/rabbitmq.py run --
 
 # Two installs into one venv at a time would trip over each other.
 .NOTPARALLEL:
-.PHONY: help demo test lint bench format spec venv clean check-install
+.PHONY: help demo demo-rabbitmq test lint bench format spec venv clean check-install
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -31,12 +31,12 @@ demo: override export TXPIKA_URI := $(value TXPIKA_URI)
 endif
 
 demo: $(VENV)/.has-demo
-ifdef TXPIKA_URI
 	@$(BIN)/python tools/demo.py
-else
+
+# The same on a private RabbitMQ.
+demo-rabbitmq: $(VENV)/.has-demo
 	@$(BIN)/python tools/rabbitmq.py ensure
 	@$(WITH_RABBITMQ) $(BIN)/python tools/demo.py
-endif
 
 # One test compares our facts with the protocol's own XML; where that cannot be installed, it says so and is skipped.
 test: $(VENV)/.has-dev

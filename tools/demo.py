@@ -1,8 +1,9 @@
 """
-What C{make demo} shows: messages through a real RabbitMQ, published with confirms and consumed with acks.
+What C{make demo} shows: messages through a broker, published with confirms and consumed with acks.
 
 The broker's URI is in the environment, C{TXPIKA_URI} or C{TXPIKA_TEST_URI}, where a list of processes does not show its
-password. Ends with status 0 when every message came through, else with one line on standard error and status 1.
+password. Without one, it is txpika's own broker in memory, in this process. Ends with status 0 when every message came
+through, else with one line on standard error and status 1.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
 
 import txpika
@@ -38,10 +40,15 @@ def cpu_seconds() -> float:
 
 @dataclass
 class Demo:
-    """One run, and its counts."""
+    """
+    One run, and its counts.
+
+    @ivar elsewhere: The broker is in another process.
+    """
 
     queue: str
     bar: Any
+    elsewhere: bool
     sent: int = 0
     confirmed: int = 0
     acked: int = 0
@@ -114,10 +121,19 @@ class Demo:
             "lost": f"{self.confirmed - len(self.received)}",
             "seconds": f"{seconds:.2f}",
             "messages a second": f"{self.acked / seconds:.0f}",
-            "client CPU a message": f"{cpu / MESSAGES * 1e6:.1f} us",
+            f"CPU a message, {'client only' if self.elsewhere else 'with broker'}": f"{cpu / MESSAGES * 1e6:.1f} us",
         }
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}} {value}" for name, value in rows.items())
+
+
+async def own_broker(reactor: Any) -> str:
+    """@return: The URI of a broker in memory, which ends with this process."""
+    from txpika.testing import BrokerFactory, MemoryBroker
+
+    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(BrokerFactory(MemoryBroker(reactor)))
+    reactor.addSystemEventTrigger("before", "shutdown", port.stopListening)
+    return f"amqp://127.0.0.1:{port.getHost().port}"
 
 
 async def main(reactor: Any) -> None:
@@ -126,11 +142,12 @@ async def main(reactor: Any) -> None:
     interrupted: list[bool] = []
     reactor.addSystemEventTrigger("before", "shutdown", interrupted.append, True)
     try:
-        connection = await txpika.connect(uri, reactor)
+        connection = await txpika.connect(uri or await own_broker(reactor), reactor)
         version = connection.server_properties.get("version", "of unknown version")
-        print(f"connected to RabbitMQ {version}: {MESSAGES} persistent messages of {BODY_SIZE} bytes")
+        broker = f"RabbitMQ {version}" if uri else "txpika's broker in memory"
+        print(f"connected to {broker}: {MESSAGES} persistent messages of {BODY_SIZE} bytes")
         with tqdm(total=MESSAGES, unit="msg", disable=not sys.stderr.isatty(), leave=False) as bar:
-            demo = Demo(f"txpika-demo-{uuid.uuid4().hex[:12]}", bar)
+            demo = Demo(f"txpika-demo-{uuid.uuid4().hex[:12]}", bar, bool(uri))
             started, cpu = time.monotonic(), cpu_seconds()
             await demo.run(connection)
             seconds, cpu = time.monotonic() - started, cpu_seconds() - cpu

@@ -229,6 +229,16 @@ class DemoTests(TestCase):
         self.assertIn(said, program.output)
         self.assertNotIn(b"hunter2", program.output)
 
+    async def test_without_a_broker(self) -> None:
+        demo = REPOSITORY / "tools" / "demo.py"
+        if not demo.is_file():
+            raise SkipTest("the demo is in the repository, not in an installed txpika")
+        program = Program(str(demo), TXPIKA_URI="", TXPIKA_TEST_URI="")
+        self.assertEqual(await program.ended, 0, program.output)
+        first, *rows = program.output.decode().splitlines()
+        self.assertIn(first, (REPOSITORY / "README.rst").read_text())
+        self.assertEqual(rows[4].split(), ["lost", "0"])
+
     async def test_refused(self) -> None:
         await self._fails("amqp://me:hunter2@127.0.0.1:1", b"cannot connect to 127.0.0.1:1")
 
@@ -238,6 +248,23 @@ class DemoTests(TestCase):
     async def test_wrong_password(self) -> None:
         _, _, address = broker.require_broker().rpartition("@")
         await self._fails(f"amqp://nobody:hunter2@{address}", b"403 ACCESS_REFUSED")
+
+
+class TestingExampleTests(TestCase):
+    """Those of docs/testing.rst, which are tests."""
+
+    timeout = 60
+
+    async def test_they_pass(self) -> None:
+        if not EXAMPLES.is_dir():
+            raise SkipTest("the examples are in the repository, not in an installed txpika")
+        folder = self.mktemp()
+        paths = os.pathsep.join((str(EXAMPLES), str(REPOSITORY)))
+        program = Program(
+            *("-m", "twisted.trial", "--temp-directory", folder, "test_worker", "test_greeter"), PYTHONPATH=paths
+        )
+        self.assertEqual(await program.ended, 0, program.output)
+        self.assertIn(b"PASSED (successes=5)", program.output)
 
 
 class InstrumentExampleTests(TestCase):

@@ -1,0 +1,1 @@
+``txpika.testing``: a broker in memory, for tests without RabbitMQ, with neither reactor nor socket (``connected_channel``, ``MemoryNetwork``) or over TCP (``BrokerFactory``, ``twist txpika-broker``). ``make demo`` runs on it. See ``docs/testing.rst``.
