@@ -152,8 +152,7 @@ class ServerConnection:
             self.send_limit -= 1
             if self.send_limit <= 0:
                 self.send_limit = None
-                self._write()
-                self.abort()
+                self._lose()
         elif self._out_size > MAX_CORKED:
             self._write()
 
@@ -247,6 +246,7 @@ class ServerConnection:
                 self._closed_by_client()
                 return
             raise Refused(CHANNEL_ERROR, f"unexpected method in connection state {self.state}")
+        check_text(method)
         if isinstance(method, Connection.StartOk):
             self._start(method)
         elif isinstance(method, Connection.TuneOk):
@@ -537,11 +537,13 @@ class ServerConnection:
 
 
 def check_text(method: Method) -> None:
-    """@raise Refused: There is text in it that is not UTF-8. RabbitMQ takes most of it; here nobody needs it."""
+    """@raise Refused: There is text in it that is not UTF-8, or has a NUL. RabbitMQ takes it; here nobody needs it."""
     for name in method.FIELDS:
         value = getattr(method, name)
-        if isinstance(value, str) and not value.isascii():
+        if isinstance(value, str):
             try:
-                value.encode("utf-8")
+                whole = b"\0" not in value.encode("utf-8")
             except UnicodeEncodeError:
-                raise Refused(FRAME_ERROR, f"{name} is not UTF-8") from None
+                whole = False
+            if not whole:
+                raise Refused(FRAME_ERROR, f"{name} is not UTF-8, or has a NUL")
