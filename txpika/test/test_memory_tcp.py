@@ -24,7 +24,7 @@ class ListeningTests(TestCase):
         return Deferred.fromCoroutine(self.listen())
 
     async def listen(self) -> None:
-        self.broker = MemoryBroker(reactor)  # type: ignore[arg-type]
+        self.broker = MemoryBroker(reactor)
         endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         port: Any = await endpoint.listen(BrokerFactory(self.broker))
         self.port: int = port.getHost().port

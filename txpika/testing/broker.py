@@ -19,6 +19,7 @@ from txpika.testing.connection import ServerConnection
 from txpika.testing.faults import Faults
 from txpika.testing.greeting import LIMITS, Limits
 from txpika.testing.message import Inspector, Message
+from txpika.testing.outgoing import Outgoing
 from txpika.testing.queues import Queue
 from txpika.testing.rotation import Consumer
 from txpika.testing.virtual_host import VirtualHost
@@ -84,7 +85,7 @@ class MemoryBroker:
         self.faults = Faults(self)
         self.published: deque[Message] | None = deque(maxlen=keep_published) if keep_published else None
         self.inspector = Inspector()
-        self.dirty: list[ServerConnection] = []
+        self.dirty: list[Outgoing] = []
         self.reply_channels: dict[tuple[VirtualHost, str], ServerChannel] = {}
         self._users = {"guest": "guest"} if users is None else dict(users)
         self._admitted: dict[str, frozenset[str]] = {}

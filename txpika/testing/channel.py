@@ -93,6 +93,7 @@ class ServerChannel:
     def __init__(self, number: int, connection: ServerConnection) -> None:
         self.number = number
         self.connection = connection
+        assert connection.virtual_host is not None
         self.virtual_host = connection.virtual_host
         self.mode = "plain"
         self.content: Content | None = None
