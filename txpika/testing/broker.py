@@ -2,8 +2,17 @@
 """
 A broker in memory, as RabbitMQ seen from a client: for tests, first steps and demonstrations.
 
-Owns users, virtual hosts and connections, and what a test may look at. It keeps nothing on disk and knows no cluster,
-no policies and no plugins; a queue is what RabbitMQ calls a classic one. Knows a clock and transports, and no loop.
+Owns users, virtual hosts and connections, and what a test may look at. Knows a clock and transports, and no loop.
+
+It is RabbitMQ 3.10 to its clients, texts of errors and all, but for this:
+
+ - it keeps nothing on disk, and knows no cluster, no policies and no plugins;
+ - all queues are classic ones: C{x-queue-type} C{quorum} and C{stream} are refused as an unknown type is;
+ - a user may do everything in a virtual host that it may enter;
+ - things happen in the order in which clients ask for them, also between channels and connections;
+ - where RabbitMQ drops a connection without a word (limits that are none, methods that do not exist, arguments that
+   make no sense), C{connection.close} says what it was; frames out of place have the codes of the specification;
+ - names must be UTF-8 without NUL; routing keys of messages may be any bytes.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ transport and a clock, and no loop: whatever a client sends, nothing is raised t
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from txpika.core.content import Content
@@ -27,13 +26,13 @@ from txpika.spec import (
     Method,
     decode_method,
 )
-from txpika.testing.channel import MAX_MESSAGE_SIZE, ServerChannel, Target
-from txpika.testing.errors import Refused, check_text, failed
+from txpika.testing.channel import MAX_MESSAGE_SIZE, ServerChannel
+from txpika.testing.errors import Refused, check_text
 from txpika.testing.greeting import Limits, start
 from txpika.testing.handshake import shake_hands
 from txpika.testing.methods import HANDLERS, unimplemented
-from txpika.testing.outgoing import Outgoing
-from txpika.testing.receiver import Publish, ServerReceiver
+from txpika.testing.publishing import Publishing
+from txpika.testing.receiver import ServerReceiver
 from txpika.testing.sending import method_frame, reply_text
 
 if TYPE_CHECKING:
@@ -47,13 +46,10 @@ _CLOSE_OK = Connection.CloseOk().encode()[:4]
 _CLOSE = Connection.Close().encode()[:4]
 
 
-class ServerConnection(Outgoing):
+class ServerConnection(Publishing):
     """
-    @ivar state: C{"greeting"}, C{"starting"}, C{"tuning"}, C{"opening"}, C{"open"}, C{"closing"} or C{"closed"}.
-    @ivar user: Who it is, when it has logged in.
     @ivar virtual_host: Where it is.
     @ivar capabilities: What the client says it understands.
-    @ivar channels: Those that are open, by number.
     @ivar frame_max: Largest whole frame, in bytes.
     @ivar held: The transport takes no more: nothing is delivered.
     @ivar blocked: C{connection.blocked} was sent.
@@ -64,11 +60,8 @@ class ServerConnection(Outgoing):
 
     def __init__(self, broker: MemoryBroker, transport: ITransport) -> None:
         super().__init__(broker, transport)
-        self.state = "greeting"
-        self.user = ""
         self.virtual_host: VirtualHost | None = None
         self.capabilities: dict[str, Any] = {}
-        self.channels: dict[int, ServerChannel] = {}
         self.limits = broker.limits
         self.frame_max = broker.limits.frame_max
         self.held = False
@@ -261,71 +254,6 @@ class ServerConnection(Outgoing):
         elif not isinstance(method, Channel.CloseOk | Channel.FlowOk):
             raise unimplemented()
 
-    # Messages
-
-    def publisher(self, number: int, payload: bytes) -> Publish | None:
-        """See L{txpika.testing.receiver.Sink}."""
-        channel = self.channels.get(number)
-        if channel is None or channel.closing or self.state != "open" or self.broker.faults.alarm is not None:
-            return None
-        try:
-            target = Target(Basic.Publish.decode(payload, 4))
-        except (DecodeError, Refused):
-            return None
-        return partial(self._publish, channel, target)
-
-    def _publish(self, channel: ServerChannel, target: Target, raw: bytes, body: bytes) -> bool:
-        if channel.content is not None or self.broker.faults.alarm is not None:
-            return False
-        try:
-            channel.publish(target, raw, body)
-        except Refused as error:
-            self.refuse(channel, error, Basic.Publish.CLASS_ID, Basic.Publish.METHOD_ID)
-        return True
-
-    def header_received(self, number: int, payload: bytes) -> None:
-        """A content header frame."""
-        channel = self._receiving(number)
-        if channel is not None:
-            assert channel.content is not None
-            channel.content.header(payload)
-            self._content_grew(channel, channel.content)
-
-    def body_received(self, number: int, payload: bytes) -> None:
-        """A body frame."""
-        channel = self._receiving(number)
-        if channel is not None:
-            assert channel.content is not None
-            channel.content.frame(len(payload))
-            channel.content.piece(payload, 0, len(payload))
-            self._content_grew(channel, channel.content)
-
-    def _receiving(self, number: int) -> ServerChannel | None:
-        """@return: The channel, where a message is arriving; C{None} when what comes there is for nobody."""
-        if self.state == "closing":
-            return None
-        channel = self.channels.get(number) if self.state == "open" else None
-        if channel is None:
-            raise ProtocolError("a message where no channel is open", CHANNEL_ERROR)
-        if channel.closing:
-            return None
-        if channel.content is None:
-            raise ProtocolError("a header or body frame without a method", UNEXPECTED_FRAME)
-        return channel
-
-    def _content_grew(self, channel: ServerChannel, content: Content) -> None:
-        if content.too_large:
-            text = f"message size {content.size} is larger than configured max size {MAX_MESSAGE_SIZE}"
-            self.refuse(channel, failed(text), Basic.Publish.CLASS_ID, Basic.Publish.METHOD_ID)
-        elif content.complete:
-            channel.content = None
-            method = content.method
-            assert isinstance(method, Basic.Publish)
-            self._guard(channel, method, self._published, channel, method, content)
-
-    def _published(self, channel: ServerChannel, method: Basic.Publish, content: Content) -> None:
-        channel.publish(Target(method), content.raw_properties, content.body())
-
     # Alarms
 
     def _stall(self, reason: str) -> None:
@@ -361,7 +289,7 @@ class ServerConnection(Outgoing):
         self, channel: ServerChannel, reply_code: int, text: str, class_id: int = 0, method_id: int = 0
     ) -> None:
         """Close a channel, and wait for the client's answer."""
-        channel.flush_confirms()
+        channel.confirms.flush()
         self._receiver.forget()
         channel.closing = True
         channel.send(Channel.Close(reply_code, reply_text(text), class_id, method_id))
@@ -375,7 +303,7 @@ class ServerConnection(Outgoing):
         self._receiver.forget()
         self._stop_timer()
         for channel in self.channels.values():
-            channel.flush_confirms()
+            channel.confirms.flush()
         self._end_channels()
         self.say(Connection.Close(reply_code, reply_text(text), class_id, method_id))
         self._timer = self.broker.clock.callLater(CLOSE_TIMEOUT, self._expired)

@@ -14,7 +14,7 @@ from txpika.interfaces import ITransport
 
 if TYPE_CHECKING:
     from txpika.testing.broker import MemoryBroker
-    from txpika.testing.channel import ServerChannel
+    from txpika.testing.confirms import Confirms
 
 #: What is written is handed to the transport at the latest when it is this much, in bytes.
 MAX_CORKED = 64 * 1024
@@ -25,14 +25,14 @@ class Outgoing:
     @ivar broker: Calls L{flush} in time.
     @ivar bytes_sent: Total, in bytes.
     @ivar send_limit: After so many more methods it sends, messages and all, it is closed; C{None} for never.
-    @ivar confirming: Channels with confirmations to send.
+    @ivar confirming: Channels' confirmations to send.
     """
 
     def __init__(self, broker: MemoryBroker, transport: ITransport) -> None:
         self.broker = broker
         self.bytes_sent = 0
         self.send_limit: int | None = None
-        self.confirming: list[ServerChannel] = []
+        self.confirming: list[Confirms] = []
         self._transport: ITransport | None = transport
         self._out: list[bytes] = []
         self._out_size = 0
@@ -53,9 +53,9 @@ class Outgoing:
         elif self._out_size > MAX_CORKED:
             self._write()
 
-    def confirms(self, channel: ServerChannel) -> None:
-        """The channel has confirmations to send when all else is done."""
-        self.confirming.append(channel)
+    def confirms(self, confirms: Confirms) -> None:
+        """A channel has confirmations to send when all else is done."""
+        self.confirming.append(confirms)
         if not self._dirty:
             self._dirty = True
             self.broker.dirty.append(self)
@@ -65,8 +65,8 @@ class Outgoing:
         self._dirty = False
         if self.confirming:
             confirming, self.confirming = self.confirming, []
-            for channel in confirming:
-                channel.flush_confirms()
+            for each in confirming:
+                each.flush()
             self._dirty = False
         self._write()
 
