@@ -26,8 +26,8 @@ DIFFERENCES = {
     "that runs into it should be told why.",
     "codes of the specification": "Frames out of place end with the codes of the specification (501, 503, 504, 505), "
     "where RabbitMQ has one code for several of them.",
-    "text is UTF-8": "Names that are not UTF-8 end with 501, where RabbitMQ takes any bytes; so are routing keys of "
-    "messages here.",
+    "text is UTF-8": "Names that are not UTF-8, or have a NUL in them, end with 501, where RabbitMQ takes any bytes. "
+    "Routing keys of messages may be any bytes here, too.",
     "classic queues only": "x-queue-type quorum and stream are refused as RabbitMQ refuses an unknown type.",
     "no permissions": "A user may do everything in a virtual host that it may enter.",
     "at once": "Things happen in the order in which a client asks for them, also between channels and connections; "

@@ -36,6 +36,7 @@ class DeathScenarios(Scenario):
         time = found.pop("time")
         self.assertIsInstance(time, Timestamp)
         keys = [queue] if keys is None else keys
+        more = {name.replace("_", "-"): value for name, value in more.items()}
         wanted = {"count": count, "reason": reason, "queue": queue, "exchange": "", "routing-keys": keys, **more}
         self.assertEqual(found, wanted)
 
@@ -58,7 +59,7 @@ class DeathScenarios(Scenario):
         self.one.publish(1, "", queue, b"m", expiration="50", headers={"a": 1})
         heard = self.buried()
         self.assertEqual((heard.properties.expiration, heard.properties.headers["a"]), (None, 1))
-        self.entry(heard, queue, "expired", **{"original-expiration": "50"})
+        self.entry(heard, queue, "expired", original_expiration="50")
 
     def test_too_many(self) -> None:
         queue = self.mortal(x_max_length=1)
@@ -123,7 +124,7 @@ class DeathScenarios(Scenario):
         for count in range(4):
             heard = self.one.message(1)
             if count:
-                self.entry(heard, queue, "rejected", count, **{"original-expiration": "60000"})
+                self.entry(heard, queue, "rejected", count, original_expiration="60000")
                 self.assertEqual(heard.method.exchange, "")
             self.one.send(1, Basic.Reject(heard.method.delivery_tag, False))
 
@@ -155,7 +156,10 @@ class DeathScenarios(Scenario):
     def test_made_up_headers(self) -> None:
         """Counted on from what is there; thrown away where it is nothing."""
         queue = self.mortal(x_max_length=0)
-        made_up = [{"queue": queue, "reason": "maxlen", "count": 41, "a": "b"}, {"queue": "x", "reason": "maxlen"}]
+        made_up: list[dict[str, Any]] = [
+            {"queue": queue, "reason": "maxlen", "count": 41, "a": "b"},
+            {"queue": "x", "reason": "maxlen"},
+        ]
         self.one.publish(1, "", queue, b"m", headers={"x-death": made_up})
         headers = self.buried().properties.headers
         self.assertEqual(headers, {"x-death": [{**made_up[0], "count": 42}, {"count": 1, **made_up[1]}]})

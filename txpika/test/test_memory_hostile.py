@@ -45,6 +45,14 @@ def heartbeat(number: int = 0, payload: bytes = b"") -> bytes:
     return frame(8, number, payload)
 
 
+def deep(depth: int) -> bytes:
+    """A table with arrays in arrays."""
+    value = b"V"
+    for _ in range(depth):
+        value = b"A" + struct.pack(">I", len(value)) + value
+    return struct.pack(">I", len(value) + 2) + b"\x01a" + value
+
+
 #: What a client sends after it has opened channel 1, and the code of the C{connection.close} it gets.
 VIOLATIONS: dict[str, tuple[bytes, int]] = {
     "B01 a frame of 4 GiB": (struct.pack(">BHI", 1, 1, 0xFFFFFFFF), 501),
@@ -95,14 +103,15 @@ VIOLATIONS: dict[str, tuple[bytes, int]] = {
         502,
     ),
     "B64 a deep table": (
-        frame(1, 1, struct.pack(">HHH", 50, 10, 0) + b"\x01q\x00" + struct.pack(">I", 3000) + b"A" * 3000),
+        frame(1, 1, struct.pack(">HHH", 50, 10, 0) + b"\x01q\x00" + deep(50)),
         502,
     ),
     "B69 a name that is not UTF-8": (frame(1, 1, struct.pack(">HHH", 50, 10, 0) + b"\x01\xff\x00\0\0\0\0"), 501),
+    "B70 a name with a NUL": (method(1, Queue.Declare(0, "q_x")).replace(b"_", b"\0"), 501),
     "B71 more property flags": (PUBLISH + header(0, properties=b"\x00\x01\x00\x00"), 541),
     "B72 properties that are missing": (PUBLISH + header(0, properties=b"\x80\x00"), 541),
-    "B72 properties of no bytes": (PUBLISH + header(0, properties=b""), 541),
-    "B64 deep headers": (PUBLISH + header(0, properties=b"\x20\x00" + struct.pack(">I", 3000) + b"A" * 3000), 541),
+    "B72 properties of no bytes": (PUBLISH + header(0, properties=b""), 501),
+    "B64 deep headers": (PUBLISH + header(0, properties=b"\x20\x00" + deep(500)), 541),
     "channel 101": (b"".join(method(number, Channel.Open()) for number in range(2, 103)), 530),
 }
 

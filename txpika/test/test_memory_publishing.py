@@ -83,6 +83,21 @@ class PublishingScenarios(Scenario):
         client.call(1, Channel.Close(200, "", 0, 0), Channel.CloseOk)
         self.assertEqual(self.bodies(other, queue), [b"2"])
 
+    def test_what_was_rolled_back_has_its_old_place(self) -> None:
+        client, other = self.client(), self.client()
+        queue = self.declared(client)
+        for body in (b"1", b"2", b"3"):
+            client.publish(1, "", queue, body)
+        client.call(1, Tx.Select(), Tx.SelectOk)
+        for _ in range(3):
+            self.get(client, queue, no_ack=False)
+        client.send(1, Basic.Ack(1))
+        client.call(1, Tx.Rollback(), Tx.RollbackOk)
+        client.send(1, Basic.Ack(2, True))
+        client.call(1, Tx.Commit(), Tx.CommitOk)
+        client.call(1, Channel.Close(200, "", 0, 0), Channel.CloseOk)
+        self.assertEqual(self.bodies(other, queue), [b"3"])
+
     def test_a_transaction_that_ends_with_its_channel(self) -> None:
         client, other = self.client(), self.client()
         queue = self.declared(client)
@@ -180,7 +195,17 @@ class PublishingScenarios(Scenario):
 
 
 class PublishingInMemoryTests(PublishingScenarios, InMemory):
-    pass
+    def test_confirmations_in_order(self) -> None:
+        """Those of one read: what is in a row together, and a refusal in its place."""
+        client = self.client()
+        self.confirming(client)
+        queue = self.declared(client, x_max_length=2, x_overflow="reject-publish")
+        one = content(1, Basic.Publish(0, "", queue), b"m")
+        client.raw(one * 3 + method(1, Queue.Purge(0, queue)) + one)
+        said = [client.next(1).method for _ in range(4)]
+        purged = said.pop([each.NAME for each in said].index("Queue.PurgeOk"))
+        self.assertEqual(purged.message_count, 2)
+        self.assertEqual(said, [Basic.Ack(2, True), Basic.Nack(3, False, True), Basic.Ack(4, False)])
 
 
 class PublishingOnRabbitMQTests(PublishingScenarios, OnRabbitMQ):

@@ -195,17 +195,17 @@ class QueueScenarios(Scenario):
     def test_a_queue_expires(self) -> None:
         """When nobody uses it; meanwhile time passes."""
         client = self.publisher()
-        queue = self.declared(client, x_expires=300)
-        for _ in range(3):
-            self.pass_time(client, 200)
+        queue = self.declared(client, x_expires=1500)
+        for _ in range(2):
+            self.pass_time(client, 900)
             self.count(client, queue)
         self.consume(client, queue)
-        self.pass_time(client, 400)
+        self.pass_time(client, 1700)
         self.assertEqual(self.count(client, queue), (0, 1))
         client.call(1, Basic.Cancel("t"), Basic.CancelOk)
-        self.pass_time(client, 100)
+        self.pass_time(client, 300)
         self.assertEqual(self.count(client, queue), (0, 0))
-        self.pass_time(client, 600)
+        self.pass_time(client, 2500)
         client.send(1, Queue.Declare(0, queue, passive=True))
         self.refused(client, 1, 404, f"NOT_FOUND - no queue '{queue}' in vhost '/'")
 
@@ -221,24 +221,24 @@ class QueueScenarios(Scenario):
 
     def test_messages_expire(self) -> None:
         client = self.publisher()
-        queue = self.declared(client, x_message_ttl=300)
+        queue = self.declared(client, x_message_ttl=1500)
         self.publish(client, queue, b"1")
         self.publish(client, queue, b"2", expiration="50")
         self.publish(client, queue, b"3", expiration="60000")
         self.assertEqual(self.count(client, queue), (3, 0))
         # What expires earlier waits behind what does not.
-        self.pass_time(client, 150)
+        self.pass_time(client, 300)
         self.assertEqual(self.count(client, queue), (3, 0))
-        self.pass_time(client, 400)
+        self.pass_time(client, 1700)
         self.assertEqual(self.count(client, queue), (0, 0))
 
     def test_a_message_that_comes_back_has_its_old_time(self) -> None:
         client = self.publisher()
         queue = self.declared(client)
-        self.publish(client, queue, b"1", expiration="200")
+        self.publish(client, queue, b"1", expiration="1000")
         self.publish(client, queue, b"2")
         heard = self.get(client, queue, no_ack=False)
-        self.pass_time(client, 400)
+        self.pass_time(client, 1300)
         client.send(1, Basic.Nack(heard.method.delivery_tag, False, True))
         self.assertEqual(self.bodies(client, queue), [b"2"])
 

@@ -2,8 +2,17 @@
 """
 A broker in memory, as RabbitMQ seen from a client: for tests, first steps and demonstrations.
 
-Owns users, virtual hosts and connections, and what a test may look at. It keeps nothing on disk and knows no cluster,
-no policies and no plugins; a queue is what RabbitMQ calls a classic one. Knows a clock and transports, and no loop.
+Owns users, virtual hosts and connections, and what a test may look at. Knows a clock and transports, and no loop.
+
+It is RabbitMQ 3.10 to its clients, texts of errors and all, but for this:
+
+ - it keeps nothing on disk, and knows no cluster, no policies and no plugins;
+ - all queues are classic ones: C{x-queue-type} C{quorum} and C{stream} are refused as an unknown type is;
+ - a user may do everything in a virtual host that it may enter;
+ - things happen in the order in which clients ask for them, also between channels and connections;
+ - where RabbitMQ drops a connection without a word (limits that are none, methods that do not exist, arguments that
+   make no sense), C{connection.close} says what it was; frames out of place have the codes of the specification;
+ - names must be UTF-8 without NUL; routing keys of messages may be any bytes.
 """
 
 from __future__ import annotations
@@ -19,6 +28,7 @@ from txpika.testing.connection import ServerConnection
 from txpika.testing.faults import Faults
 from txpika.testing.greeting import LIMITS, Limits
 from txpika.testing.message import Inspector, Message
+from txpika.testing.outgoing import Outgoing
 from txpika.testing.queues import Queue
 from txpika.testing.rotation import Consumer
 from txpika.testing.virtual_host import VirtualHost
@@ -84,7 +94,7 @@ class MemoryBroker:
         self.faults = Faults(self)
         self.published: deque[Message] | None = deque(maxlen=keep_published) if keep_published else None
         self.inspector = Inspector()
-        self.dirty: list[ServerConnection] = []
+        self.dirty: list[Outgoing] = []
         self.reply_channels: dict[tuple[VirtualHost, str], ServerChannel] = {}
         self._users = {"guest": "guest"} if users is None else dict(users)
         self._admitted: dict[str, frozenset[str]] = {}

@@ -8,7 +8,7 @@ L{txpika.testing.methods}. Knows the bytes of methods by L{txpika.testing.sendin
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +22,7 @@ from txpika.spec import (
     Method,
 )
 from txpika.testing.backlog import Entry
+from txpika.testing.confirms import Confirms
 from txpika.testing.errors import Refused, failed, missing, named
 from txpika.testing.message import Message, Route, route_of, written
 from txpika.testing.queues import Queue
@@ -85,6 +86,7 @@ class ServerChannel:
     @ivar limit: What it set for all consumers together; 0 for no limit.
     @ivar taken: Unacked deliveries of consumers.
     @ivar unacked: What waits for its ack, by delivery tag, in their order.
+    @ivar confirms: Confirmations of what was published.
     @ivar last_queue: The queue that was declared last.
     @ivar reply_consumer: Who gets replies to the channel directly.
     @ivar reply_name: Where they are published to.
@@ -93,6 +95,7 @@ class ServerChannel:
     def __init__(self, number: int, connection: ServerConnection) -> None:
         self.number = number
         self.connection = connection
+        assert connection.virtual_host is not None
         self.virtual_host = connection.virtual_host
         self.mode = "plain"
         self.content: Content | None = None
@@ -109,10 +112,7 @@ class ServerChannel:
         self.reply_name = ""
         self._broker = connection.broker
         self._tag = 0
-        self._published = 0
-        # Confirmations that leave together: positive ones from the first to the last.
-        self._first = self._last = 0
-        self._delayed: deque[tuple[int, bool]] = deque()
+        self.confirms = Confirms(self)
         self._messages: list[tuple[Target, Message]] = []
         self._settled: list[Settled] = []
 
@@ -140,11 +140,7 @@ class ServerChannel:
         if self.mode == "plain":
             self._route(target, message)
         elif self.mode == "confirm":
-            self._published += 1
-            if self._broker.faults.refuses(message):
-                self._confirm(self._published, False)
-            else:
-                self._confirm(self._published, self._route(target, message))
+            self.confirms.add(not self._broker.faults.refuses(message) and self._route(target, message))
         else:
             self._messages.append((target, message))
 
@@ -190,32 +186,6 @@ class ServerChannel:
     def _send_message(self, head: bytes, message: Message) -> None:
         tail = content_tail(self.number, message.traits.raw, message.body, self.connection.frame_max)
         self.connection.send(head + tail)
-
-    # Confirming
-
-    def _confirm(self, tag: int, taken: bool) -> None:
-        if self._broker.faults.confirms_held:
-            self._delayed.append((tag, taken))
-        elif taken:
-            if not self._first:
-                self._first = tag
-                self.connection.confirms(self)
-            self._last = tag
-        else:
-            self.flush_confirms()
-            self.send(Basic.Nack(tag, False, True))
-
-    def release_confirms(self) -> None:
-        """Those that were held back go now."""
-        delayed, self._delayed = self._delayed, deque()
-        for tag, taken in delayed:
-            self._confirm(tag, taken)
-
-    def flush_confirms(self) -> None:
-        """Confirm what was collected."""
-        if self._first:
-            self.send(Basic.Ack(self._last, self._last != self._first))
-            self._first = 0
 
     # Delivering
 
@@ -357,7 +327,7 @@ class ServerChannel:
         """Consumers go, and what is unacked goes back; what waits for a commit is undone."""
         self.held = True
         self.content = None
-        self._first = 0
+        self.confirms.forget()
         for consumer in list(self.consumers.values()):
             if self.consumers.get(consumer.tag) is consumer:
                 self.remove(consumer)

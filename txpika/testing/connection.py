@@ -8,7 +8,6 @@ transport and a clock, and no loop: whatever a client sends, nothing is raised t
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from txpika.core.content import Content
@@ -17,8 +16,6 @@ from txpika.exceptions import DecodeError, ProtocolError
 from txpika.interfaces import ITransport
 from txpika.spec import (
     CHANNEL_ERROR,
-    FRAME_ERROR,
-    FRAME_HEARTBEAT,
     NOT_ALLOWED,
     PROTOCOL_HEADER,
     REPLY_NAMES,
@@ -29,12 +26,14 @@ from txpika.spec import (
     Method,
     decode_method,
 )
-from txpika.testing.channel import MAX_MESSAGE_SIZE, ServerChannel, Target
-from txpika.testing.errors import Refused, failed
-from txpika.testing.greeting import agreed, login, refused, start
+from txpika.testing.channel import MAX_MESSAGE_SIZE, ServerChannel
+from txpika.testing.errors import Refused, check_text
+from txpika.testing.greeting import Limits, start
+from txpika.testing.handshake import shake_hands
 from txpika.testing.methods import HANDLERS, unimplemented
-from txpika.testing.receiver import Publish, ServerReceiver
-from txpika.testing.sending import frame, method_frame, reply_text
+from txpika.testing.publishing import Publishing
+from txpika.testing.receiver import ServerReceiver
+from txpika.testing.sending import method_frame, reply_text
 
 if TYPE_CHECKING:
     from txpika.testing.broker import MemoryBroker
@@ -43,58 +42,33 @@ if TYPE_CHECKING:
 #: Seconds that a client has for the handshake, and to answer a C{connection.close}.
 HANDSHAKE_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 30.0
-#: What is written is handed to the transport at the latest when it is this much, in bytes.
-MAX_CORKED = 64 * 1024
-
-#: What a client may say in each state before the connection is open.
-_HANDSHAKE: dict[str, type[Method]] = {
-    "starting": Connection.StartOk,
-    "tuning": Connection.TuneOk,
-    "opening": Connection.Open,
-}
 _CLOSE_OK = Connection.CloseOk().encode()[:4]
 _CLOSE = Connection.Close().encode()[:4]
 
 
-class ServerConnection:
+class ServerConnection(Publishing):
     """
-    @ivar broker: Whose it is.
-    @ivar state: C{"greeting"}, C{"starting"}, C{"tuning"}, C{"opening"}, C{"open"}, C{"closing"} or C{"closed"}.
-    @ivar user: Who it is, when it has logged in.
     @ivar virtual_host: Where it is.
     @ivar capabilities: What the client says it understands.
-    @ivar channels: Those that are open, by number.
     @ivar frame_max: Largest whole frame, in bytes.
     @ivar held: The transport takes no more: nothing is delivered.
     @ivar blocked: C{connection.blocked} was sent.
-    @ivar confirming: Channels with confirmations to send.
-    @ivar bytes_sent: Total, in bytes.
+    @ivar limits: What was proposed, or agreed on.
+    @ivar stalled: An alarm is on, and nothing is read.
     @ivar bytes_received: Total, in bytes.
-    @ivar send_limit: After so many more methods it sends, messages and all, it is cut; C{None} for never.
     """
 
-    virtual_host: VirtualHost
-
     def __init__(self, broker: MemoryBroker, transport: ITransport) -> None:
-        self.broker = broker
-        self.state = "greeting"
-        self.user = ""
+        super().__init__(broker, transport)
+        self.virtual_host: VirtualHost | None = None
         self.capabilities: dict[str, Any] = {}
-        self.channels: dict[int, ServerChannel] = {}
+        self.limits = broker.limits
         self.frame_max = broker.limits.frame_max
         self.held = False
         self.blocked = False
-        self.confirming: list[ServerChannel] = []
-        self.bytes_sent = 0
+        self.stalled = False
         self.bytes_received = 0
-        self.send_limit: int | None = None
-        self._limits = broker.limits
-        self._transport: ITransport | None = transport
         self._receiver = ServerReceiver(self)
-        self._out: list[bytes] = []
-        self._out_size = 0
-        self._dirty = False
-        self._stalled = False
         self._heartbeat: Heartbeat | None = None
         self._timer: Any = broker.clock.callLater(HANDSHAKE_TIMEOUT, self._expired)
         transport.registerProducer(self, True)
@@ -139,52 +113,12 @@ class ServerConnection:
             self.close(error.reply_code, f"{REPLY_NAMES[error.reply_code]} - {error.reply_text}")
         self.broker.flush()
 
-    # To the transport
-
-    def send(self, data: bytes) -> None:
-        """Whole frames: a method, or a message."""
-        self._out.append(data)
-        self._out_size += len(data)
-        if not self._dirty:
-            self._dirty = True
-            self.broker.dirty.append(self)
-        if self.send_limit is not None:
-            self.send_limit -= 1
-            if self.send_limit <= 0:
-                self.send_limit = None
-                self._write()
-                self.abort()
-        elif self._out_size > MAX_CORKED:
-            self._write()
-
-    def confirms(self, channel: ServerChannel) -> None:
-        """The channel has confirmations to send when all else is done."""
-        self.confirming.append(channel)
-        if not self._dirty:
-            self._dirty = True
-            self.broker.dirty.append(self)
-
-    def flush(self) -> None:
-        """Let go what was collected."""
-        self._dirty = False
-        if self.confirming:
-            confirming, self.confirming = self.confirming, []
-            for channel in confirming:
-                channel.flush_confirms()
-            self._dirty = False
-        self._write()
-
-    def _write(self) -> None:
-        data = b"".join(self._out)
-        self._out.clear()
-        self._out_size = 0
-        if data and self._transport is not None:
-            self.bytes_sent += len(data)
-            self._transport.write(data)
-
     def say(self, method: Method) -> None:
         """A method on channel 0."""
         self.send(method_frame(0, method))
+
+    def _limit_reached(self) -> None:
+        self._lose()
 
     def limit_frames(self, count: int) -> None:
         """A fault: it is cut after so many more frames of the client."""
@@ -218,8 +152,10 @@ class ServerConnection:
             method, _ = decode_method(payload)
         except DecodeError as error:
             raise ProtocolError(f"cannot decode a method: {error}", error.reply_code) from None
-        if self.state != "open":
-            self._guard(None, method, self._handshake, number, method)
+        if isinstance(method, Connection.Close) and not number:
+            self._closed_by_client()
+        elif self.state != "open":
+            self._guard(None, method, shake_hands, self, number, method)
         elif number:
             self._channel_method(number, method)
         else:
@@ -239,76 +175,29 @@ class ServerConnection:
         else:
             self.close_channel(channel, error.reply_code, error.reply_text, class_id, method_id)
 
-    # Handshake
+    # From the handshake
 
-    def _handshake(self, number: int, method: Method) -> None:
-        if number or not isinstance(method, _HANDSHAKE[self.state]):
-            if isinstance(method, Connection.Close) and not number:
-                self._closed_by_client()
-                return
-            raise Refused(CHANNEL_ERROR, f"unexpected method in connection state {self.state}")
-        if isinstance(method, Connection.StartOk):
-            self._start(method)
-        elif isinstance(method, Connection.TuneOk):
-            self._tune(method)
-        elif isinstance(method, Connection.Open):
-            self._open(method)
-
-    def _start(self, method: Connection.StartOk) -> None:
-        capabilities = method.client_properties.get("capabilities")
-        self.capabilities = capabilities if isinstance(capabilities, dict) else {}
-        try:
-            user, password = login(method.mechanism, method.response)
-            if not self.broker.knows(user, password):
-                raise refused(method.mechanism)
-        except Refused as error:
-            if self.capabilities.get("authentication_failure_close") is True:
-                self.close(error.reply_code, error.reply_text)
-            else:
-                self.abort()
-            return
-        self.user = user
-        self.state = "tuning"
-        self.say(Connection.Tune(*self._limits))
-
-    def _tune(self, method: Connection.TuneOk) -> None:
-        self._limits = limits = agreed(self._limits, method)
+    def tuned(self, limits: Limits) -> None:
+        """Limits are agreed on."""
+        self.limits = limits
         self.frame_max = limits.frame_max
         self._receiver.tuned(limits.frame_max)
-        self.state = "opening"
-        if limits.heartbeat:
-            self._heartbeat = Heartbeat(
-                self.broker.clock,
-                limits.heartbeat,
-                self,
-                self._send_heartbeat,
-                lambda silence: self.abort(),
-                lambda: self._stalled,
-            )
-            self._heartbeat.start()
 
-    def _open(self, method: Connection.Open) -> None:
-        virtual_host = self.broker.virtual_hosts.get(method.virtual_host)
-        if virtual_host is None:
-            raise Refused(NOT_ALLOWED, f"vhost {method.virtual_host} not found")
-        if not self.broker.admits(self.user, method.virtual_host):
-            raise Refused(NOT_ALLOWED, f"access to vhost '{method.virtual_host}' refused for user '{self.user}'")
+    def beats(self, heartbeat: Heartbeat) -> None:
+        """There are heartbeats."""
+        self._heartbeat = heartbeat
+        heartbeat.start()
+
+    def opened(self, virtual_host: VirtualHost) -> None:
+        """It is open."""
         self.virtual_host = virtual_host
         self.state = "open"
         self._stop_timer()
-        self.say(Connection.OpenOk())
-        self.broker.faults.opened(self)
-
-    def _send_heartbeat(self) -> None:
-        self.send(frame(FRAME_HEARTBEAT, 0, b""))
-        self.broker.flush()
 
     # Connection
 
     def _connection_method(self, method: Method) -> None:
-        if isinstance(method, Connection.Close):
-            self._closed_by_client()
-        elif isinstance(method, Connection.UpdateSecret):
+        if isinstance(method, Connection.UpdateSecret):
             self.say(Connection.UpdateSecretOk())
         else:
             raise Refused(CHANNEL_ERROR, "unexpected method in connection state running")
@@ -337,8 +226,8 @@ class ServerConnection:
     def _open_channel(self, number: int, method: Method) -> None:
         if not isinstance(method, Channel.Open):
             raise Refused(CHANNEL_ERROR, "expected 'channel.open'")
-        if len(self.channels) >= self._limits.channel_max:
-            count, limit = len(self.channels), self._limits.channel_max
+        if len(self.channels) >= self.limits.channel_max:
+            count, limit = len(self.channels), self.limits.channel_max
             text = f"number of channels opened ({count}) has reached the negotiated channel_max ({limit})"
             raise Refused(NOT_ALLOWED, text)
         channel = self.channels[number] = ServerChannel(number, self)
@@ -365,77 +254,12 @@ class ServerConnection:
         elif not isinstance(method, Channel.CloseOk | Channel.FlowOk):
             raise unimplemented()
 
-    # Messages
-
-    def publisher(self, number: int, payload: bytes) -> Publish | None:
-        """See L{txpika.testing.receiver.Sink}."""
-        channel = self.channels.get(number)
-        if channel is None or channel.closing or self.state != "open" or self.broker.faults.alarm is not None:
-            return None
-        try:
-            target = Target(Basic.Publish.decode(payload, 4))
-        except (DecodeError, Refused):
-            return None
-        return partial(self._publish, channel, target)
-
-    def _publish(self, channel: ServerChannel, target: Target, raw: bytes, body: bytes) -> bool:
-        if channel.content is not None or self.broker.faults.alarm is not None:
-            return False
-        try:
-            channel.publish(target, raw, body)
-        except Refused as error:
-            self.refuse(channel, error, Basic.Publish.CLASS_ID, Basic.Publish.METHOD_ID)
-        return True
-
-    def header_received(self, number: int, payload: bytes) -> None:
-        """A content header frame."""
-        channel = self._receiving(number)
-        if channel is not None:
-            assert channel.content is not None
-            channel.content.header(payload)
-            self._content_grew(channel, channel.content)
-
-    def body_received(self, number: int, payload: bytes) -> None:
-        """A body frame."""
-        channel = self._receiving(number)
-        if channel is not None:
-            assert channel.content is not None
-            channel.content.frame(len(payload))
-            channel.content.piece(payload, 0, len(payload))
-            self._content_grew(channel, channel.content)
-
-    def _receiving(self, number: int) -> ServerChannel | None:
-        """@return: The channel, where a message is arriving; C{None} when what comes there is for nobody."""
-        if self.state == "closing":
-            return None
-        channel = self.channels.get(number) if self.state == "open" else None
-        if channel is None:
-            raise ProtocolError("a message where no channel is open", CHANNEL_ERROR)
-        if channel.closing:
-            return None
-        if channel.content is None:
-            raise ProtocolError("a header or body frame without a method", UNEXPECTED_FRAME)
-        return channel
-
-    def _content_grew(self, channel: ServerChannel, content: Content) -> None:
-        if content.too_large:
-            text = f"message size {content.size} is larger than configured max size {MAX_MESSAGE_SIZE}"
-            self.refuse(channel, failed(text), Basic.Publish.CLASS_ID, Basic.Publish.METHOD_ID)
-        elif content.complete:
-            channel.content = None
-            method = content.method
-            assert isinstance(method, Basic.Publish)
-            self._guard(channel, method, self._published, channel, method, content)
-
-    def _published(self, channel: ServerChannel, method: Basic.Publish, content: Content) -> None:
-        channel.publish(Target(method), content.raw_properties, content.body())
-
     # Alarms
 
     def _stall(self, reason: str) -> None:
         """An alarm is on: read no more from who publishes, as RabbitMQ does. What was read after the method waits."""
         self.block(reason)
-        self._stalled = True
+        self.stalled = True
         self._receiver.pause()
         if self._transport is not None:
             self._transport.pauseProducing()
@@ -453,8 +277,8 @@ class ServerConnection:
             self.blocked = False
             if self.capabilities.get("connection.blocked") is True:
                 self.say(Connection.Unblocked())
-        if self._stalled:
-            self._stalled = False
+        if self.stalled:
+            self.stalled = False
             if self._transport is not None:
                 self._transport.resumeProducing()
             self._guarded(self._receiver.resume)
@@ -465,7 +289,7 @@ class ServerConnection:
         self, channel: ServerChannel, reply_code: int, text: str, class_id: int = 0, method_id: int = 0
     ) -> None:
         """Close a channel, and wait for the client's answer."""
-        channel.flush_confirms()
+        channel.confirms.flush()
         self._receiver.forget()
         channel.closing = True
         channel.send(Channel.Close(reply_code, reply_text(text), class_id, method_id))
@@ -479,7 +303,7 @@ class ServerConnection:
         self._receiver.forget()
         self._stop_timer()
         for channel in self.channels.values():
-            channel.flush_confirms()
+            channel.confirms.flush()
         self._end_channels()
         self.say(Connection.Close(reply_code, reply_text(text), class_id, method_id))
         self._timer = self.broker.clock.callLater(CLOSE_TIMEOUT, self._expired)
@@ -493,7 +317,7 @@ class ServerConnection:
             channel.held = True
         for channel in channels.values():
             channel.end()
-        if self.state != "greeting" and hasattr(self, "virtual_host"):
+        if self.virtual_host is not None:
             for queue in [each for each in self.virtual_host.queues.values() if each.owner is self]:
                 self.virtual_host.delete_queue(queue)
 
@@ -534,14 +358,3 @@ class ServerConnection:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def check_text(method: Method) -> None:
-    """@raise Refused: There is text in it that is not UTF-8. RabbitMQ takes most of it; here nobody needs it."""
-    for name in method.FIELDS:
-        value = getattr(method, name)
-        if isinstance(value, str) and not value.isascii():
-            try:
-                value.encode("utf-8")
-            except UnicodeEncodeError:
-                raise Refused(FRAME_ERROR, f"{name} is not UTF-8") from None

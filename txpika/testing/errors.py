@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from txpika.spec import (
     ACCESS_REFUSED,
+    FRAME_ERROR,
     HARD_ERRORS,
     NOT_FOUND,
     PRECONDITION_FAILED,
     REPLY_NAMES,
     RESOURCE_LOCKED,
+    Method,
 )
 
 
@@ -70,3 +72,16 @@ def reserved(kind: str, name: str) -> Refused:
 def failed(text: str) -> Refused:
     """A precondition does not hold."""
     return Refused(PRECONDITION_FAILED, text)
+
+
+def check_text(method: Method) -> None:
+    """@raise Refused: There is text in it that is not UTF-8, or has a NUL. RabbitMQ takes it; here nobody needs it."""
+    for name in method.FIELDS:
+        value = getattr(method, name)
+        if isinstance(value, str):
+            try:
+                whole = b"\0" not in value.encode("utf-8")
+            except UnicodeEncodeError:
+                whole = False
+            if not whole:
+                raise Refused(FRAME_ERROR, f"{name} is not UTF-8, or has a NUL")

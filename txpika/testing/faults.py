@@ -94,7 +94,7 @@ class Faults:
         self.confirms_held = False
         for connection in self._open():
             for channel in connection.channels.values():
-                channel.release_confirms()
+                channel.confirms.release()
         self._broker.flush()
 
     def _released(self) -> None:

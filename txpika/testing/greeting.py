@@ -54,9 +54,10 @@ def start() -> Connection.Start:
         "cluster_name": "txpika@memory",
         "copyright": "MPL 2.0",
         "information": "A broker in memory, for tests",
-        "platform": "Python",
-        "product": "txpika.testing",
-        "version": __version__,
+        "platform": f"txpika.testing {__version__}",
+        # There are clients that look for these two.
+        "product": "RabbitMQ",
+        "version": "3.10.8",
     }
     return Connection.Start(0, 9, properties, " ".join(MECHANISMS).encode("ascii"), b"en_US")
 

@@ -19,6 +19,8 @@ from txpika.testing.errors import Refused, failed
 MAX_TTL = 315_360_000_000
 #: Properties remembered after they were checked. More than this many different ones and they start anew.
 MAX_REMEMBERED = 1024
+#: Those over so many bytes are not remembered.
+MAX_REMEMBERED_SIZE = 1024
 
 _FLAGS = Struct(">H")
 
@@ -124,9 +126,10 @@ class Inspector:
             if _FLAGS.unpack_from(raw)[0] & 1:
                 raise Refused(INTERNAL_ERROR, "more property flags than there are properties")
             traits = _traits(raw, properties)
-            if len(self._known) >= MAX_REMEMBERED:
-                self._known.clear()
-            self._known[raw] = traits
+            if len(raw) <= MAX_REMEMBERED_SIZE:
+                if len(self._known) >= MAX_REMEMBERED:
+                    self._known.clear()
+                self._known[raw] = traits
         claimed = traits.properties.user_id
         if claimed is not None and claimed != user:
             raise failed(f"user_id property set to '{claimed}' but authenticated user was '{user}'")

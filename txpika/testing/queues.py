@@ -183,7 +183,8 @@ class Queue:
                 self._bury(self, entry.message, "expired")
             at = backlog.next_expiry() if backlog else None
         if self._expiry is not None:
-            if self._expiry[0] == at:
+            # One that comes too early looks again; it is not worth a new one for each message.
+            if at is not None and self._expiry[0] <= at:
                 return
             self._expiry[1].cancel()
             self._expiry = None

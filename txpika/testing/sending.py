@@ -41,8 +41,8 @@ def shortstr(text: str) -> bytes:
 
 
 def reply_text(text: str) -> str:
-    """@return: C{text}, cut to what a short string holds; what was not UTF-8 is replaced."""
-    data = text.encode("utf-8", "replace")
+    """@return: C{text}, cut to what a short string holds; what was not UTF-8, and NUL, is replaced."""
+    data = text.replace("\0", "?").encode("utf-8", "replace")
     if len(data) > MAX_SHORTSTR:
         data = data[: MAX_SHORTSTR - 3] + b"..."
     return data.decode("utf-8", "ignore")
