@@ -174,7 +174,7 @@ class StartTests(SynchronousTestCase):
         return float(subprocess.run(run, env=environment, capture_output=True, text=True, check=True).stdout)
 
     def test_a_blocking_script_starts_faster_than_with_pika(self) -> None:
-        """The least of several runs in turn, as the machine may have other things to do; the first make the bytecode."""
+        """The least of several runs in turn, as the machine may be busy; the first ones make the bytecode."""
         self.folder = self.mktemp()
         programs = ("import txpika; txpika.BlockingConnection", "import pika")
         runs = [[self.cpu(program) for program in programs] for _ in range(10)]
