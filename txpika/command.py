@@ -8,6 +8,7 @@ Knows connections as L{AMQPService}s; what is done with them is the command's.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ class Link(ServiceListener):
         }
 
 
-class CommandService(Service):
+class CommandService(Service, ABC):
     """
     Subclasses override L{begin}, L{drain} and L{health}.
 
@@ -105,17 +106,17 @@ class CommandService(Service):
         self._port: Any = None
         self._starting: Deferred[None] = succeed(None)
 
+    @abstractmethod
     async def begin(self) -> None:
         """Do what the command is for. Cancelled when the service stops meanwhile."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def drain(self) -> None:
         """Finish in good order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def health(self) -> tuple[bool, dict[str, object]]:
         """@return: Whether all is well, and what there is to say."""
-        raise NotImplementedError
 
     # IService
 

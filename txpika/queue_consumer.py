@@ -41,11 +41,9 @@ LONGEST_DELAY = 30.0
 
 
 class Channels(Protocol):
-    """Where a channel comes from: L{txpika.service.AMQPService}."""
+    """Where a channel comes from, when there is a connection: L{txpika.service.AMQPService}."""
 
-    def channel(self) -> Deferred[Any]:
-        """Fires when there is a connection."""
-        raise NotImplementedError
+    def channel(self) -> Deferred[Any]: ...
 
 
 @dataclass(frozen=True)

@@ -165,20 +165,21 @@ class StartTests(SynchronousTestCase):
     """How soon a small script can begin."""
 
     def cpu(self, program: str) -> float:
-        """The least CPU time of five runs, in seconds, with bytecode as an installed package has it."""
+        """CPU time of one run, in seconds, with bytecode as an installed package has it."""
         environment = {**os.environ, "PYTHONPATH": os.path.dirname(txpika.__path__[0])}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         environment["PYTHONPYCACHEPREFIX"] = os.path.abspath(self.folder)
         timed = f"import time; before = time.process_time(); {program}; print(time.process_time() - before)"
-        runs = [
-            subprocess.run([sys.executable, "-c", timed], env=environment, capture_output=True, text=True, check=True)
-            for _ in range(6)
-        ]
-        return min(float(run.stdout) for run in runs[1:])
+        run = [sys.executable, "-c", timed]
+        return float(subprocess.run(run, env=environment, capture_output=True, text=True, check=True).stdout)
 
     def test_a_blocking_script_starts_faster_than_with_pika(self) -> None:
+        """The least of several runs in turn, as the machine may be busy; the first ones make the bytecode."""
         self.folder = self.mktemp()
-        self.assertLess(self.cpu("import txpika; txpika.BlockingConnection"), self.cpu("import pika"))
+        programs = ("import txpika; txpika.BlockingConnection", "import pika")
+        runs = [[self.cpu(program) for program in programs] for _ in range(10)]
+        ours, theirs = (min(column) for column in zip(*runs[1:], strict=True))
+        self.assertLess(ours, theirs)
 
 
 class WheelTests(SynchronousTestCase):
