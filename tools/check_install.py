@@ -40,7 +40,7 @@ assert "twisted_trial" in seen, "Twisted no longer sees its own plugins"
 from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 commands = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
-for name in ("txpika-consumer", "txpika-relay"):
+for name in ("txpika-consumer", "txpika-relay", "txpika-broker"):
     assert name in commands, sorted(commands)
     commands[name].options()
 assert "twisted.internet.reactor" not in sys.modules, "looking for plugins installed a reactor"
@@ -88,7 +88,7 @@ def check(folder: Path, name: str, *what: str | Path) -> None:
     run(empty, python, "-c", PROGRAM)
     twist = environment / "bin" / "twist"
     listed = run(empty, twist, "--help")
-    for command in ("txpika-consumer", "txpika-relay"):
+    for command in ("txpika-consumer", "txpika-relay", "txpika-broker"):
         if command not in listed:
             sys.exit(f"{name}: twist --help does not list {command}")
         run(empty, twist, command, "--help")
