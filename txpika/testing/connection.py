@@ -251,7 +251,7 @@ class ServerConnection(Publishing):
             del self.channels[channel.number]
         elif isinstance(method, Channel.Open):
             raise Refused(CHANNEL_ERROR, "second 'channel.open' seen")
-        elif not isinstance(method, Channel.CloseOk | Channel.FlowOk):
+        elif not isinstance(method, Channel.CloseOk):
             raise unimplemented()
 
     # Alarms
