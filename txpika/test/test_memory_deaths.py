@@ -153,6 +153,21 @@ class DeathScenarios(Scenario):
         self.assertEqual(self.buried().body, b"n")
         self.assertEqual(self.count(self.one, queue), (0, 0))
 
+    def test_another_try(self) -> None:
+        """What a consumer has rejected waits in another queue, and comes back: no circle, as somebody has seen it."""
+        work, retry = self.name("work"), self.name("retry")
+        self.declared(self.one, "work", x_dead_letter_exchange="", x_dead_letter_routing_key=retry)
+        more = {"x_dead_letter_exchange": "", "x_dead_letter_routing_key": work}
+        self.declared(self.one, "retry", x_message_ttl=20, **more)
+        self.one.publish(1, "", work, b"m")
+        self.consume(self.one, work)
+        for count in range(4):
+            heard = self.one.message(1)
+            deaths = x_death(heard.properties)
+            told = [(death.queue, death.reason, death.count) for death in deaths]
+            self.assertEqual(told, [(retry, "expired", count), (work, "rejected", count)] if count else [])
+            self.one.send(1, Basic.Reject(heard.method.delivery_tag, False))
+
     def test_made_up_headers(self) -> None:
         """Counted on from what is there; thrown away where it is nothing."""
         queue = self.mortal(x_max_length=0)

@@ -247,6 +247,8 @@ class FaultTests(SynchronousTestCase):
         told: list[str] = []
         connection: Any = self.channel.connection
         connection.on_blocked = told.append
+        self.successResultOf(self.publish())
+        got.clear()
         self.faults.raise_alarm("low on disk")
         self.network.pump()
         self.assertEqual(told, [])

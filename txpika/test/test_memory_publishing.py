@@ -179,11 +179,13 @@ class PublishingScenarios(Scenario):
         client = self.client()
         queue = self.declared(client)
         body = content(1, Basic.Publish(0, "", queue), b"late")
+        client.raw(body)
+        self.assertEqual(self.count(client, queue), (1, 0))
         client.raw(method(1, Queue.Declare(0, self.name("none"), passive=True)) + body + method(1, Basic.Qos(0, 1)))
         self.assertEqual(client.next(1).method.reply_code, 404)
         client.raw(body + method(1, Channel.CloseOk()))
         client.open(1)
-        self.assertEqual(self.count(client, queue), (0, 0))
+        self.assertEqual(self.bodies(client, queue), [b"late"])
 
     def test_both_close(self) -> None:
         client: PlainClient = self.client()
@@ -192,6 +194,12 @@ class PublishingScenarios(Scenario):
         client.expect(1, Channel.CloseOk)
         client.send(1, Channel.CloseOk())
         client.open(1)
+
+    def test_open_before_it_is_closed(self) -> None:
+        client = self.client()
+        client.send(1, Queue.Declare(0, self.name("none"), passive=True), Channel.Open())
+        self.assertEqual(client.next(1).method.reply_code, 404)
+        self.refused(client, 1, 504, "CHANNEL_ERROR - second 'channel.open' seen")
 
 
 class PublishingInMemoryTests(PublishingScenarios, InMemory):

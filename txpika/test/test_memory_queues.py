@@ -63,6 +63,13 @@ class QueueScenarios(Scenario):
         self.assertEqual(client.call(1, Queue.Delete(0, queue), Queue.DeleteOk).message_count, 1)
         self.gone(queue)
 
+    def test_a_name_with_line_ends(self) -> None:
+        client = self.client()
+        queue = self.name()
+        ok = client.call(1, Queue.Declare(0, f"\r{queue}\r\n"), Queue.DeclareOk)
+        self.assertEqual(ok.queue, queue)
+        self.assertEqual(self.count(client, queue), (0, 0))
+
     def test_delete_if_empty(self) -> None:
         client = self.publisher()
         queue = self.declared(client)

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_memory_broker -*-
+# -*- test-case-name: txpika.test.test_memory_network -*-
 """
 A broker in memory, as RabbitMQ seen from a client: for tests, first steps and demonstrations.
 
@@ -12,6 +12,7 @@ It is RabbitMQ 3.10 to its clients, texts of errors and all, but for this:
  - things happen in the order in which clients ask for them, also between channels and connections;
  - where RabbitMQ drops a connection without a word (limits that are none, methods that do not exist, arguments that
    make no sense), C{connection.close} says what it was; frames out of place have the codes of the specification;
+ - bytes after the properties of a message are let pass, where RabbitMQ ends with an internal error;
  - names must be UTF-8 without NUL; routing keys of messages may be any bytes.
 """
 

@@ -218,6 +218,8 @@ class ServerConnection(Publishing):
                 del self.channels[number]
             elif isinstance(method, Channel.Close):
                 channel.send(Channel.CloseOk())
+            elif isinstance(method, Channel.Open):
+                self._guard(channel, method, self._dispatch, channel, method)
         elif channel.content is not None:
             raise ProtocolError("a method within a message", UNEXPECTED_FRAME)
         else:
@@ -251,7 +253,7 @@ class ServerConnection(Publishing):
             del self.channels[channel.number]
         elif isinstance(method, Channel.Open):
             raise Refused(CHANNEL_ERROR, "second 'channel.open' seen")
-        elif not isinstance(method, Channel.CloseOk | Channel.FlowOk):
+        else:
             raise unimplemented()
 
     # Alarms

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_memory_faults -*-
+# -*- test-case-name: txpika.test.test_memory_network -*-
 """
 What a test lets happen on the broker in memory: alarms, refusals, cut connections.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_memory_messages -*-
+# -*- test-case-name: txpika.test.test_memory_routing -*-
 """
 A message on its way through the broker in memory, and what the broker itself reads of its properties.
 
@@ -8,6 +8,7 @@ through all of them as it came, but for the header C{BCC}, which is taken out.
 
 from __future__ import annotations
 
+import re
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ MAX_REMEMBERED = 1024
 MAX_REMEMBERED_SIZE = 1024
 
 _FLAGS = Struct(">H")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 class Route(NamedTuple):
@@ -152,12 +154,13 @@ def _traits(raw: bytes, properties: BasicProperties) -> Traits:
 
 
 def _ttl(expiration: str) -> float:
-    try:
-        if not expiration.isascii() or expiration != expiration.strip() or "_" in expiration:
-            raise ValueError
-        milliseconds = int(expiration)
-    except ValueError:
-        raise failed(f"invalid expiration '{expiration}': no_integer") from None
+    parsed = _INTEGER.match(expiration)
+    if parsed is None:
+        raise failed(f"invalid expiration '{expiration}': no_integer")
+    rest = expiration[parsed.end() :]
+    if rest:
+        raise failed(f"invalid expiration '{expiration}': {{leftover_string,\"{rest}\"}}")
+    milliseconds = int(parsed[0])
     if milliseconds < 0:
         raise failed(f"invalid expiration '{expiration}': {{value_negative,{milliseconds}}}")
     if milliseconds > MAX_TTL:

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_memory_methods -*-
+# -*- test-case-name: txpika.test.test_memory_errors -*-
 """
 What each method of a client does, on a channel of the broker in memory.
 
@@ -38,6 +38,11 @@ def unimplemented() -> Refused:
     return Refused(COMMAND_INVALID, "unimplemented method")
 
 
+def _one_line(name: str) -> str:
+    """@return: A name as RabbitMQ takes it in a declaration: without line ends."""
+    return name.replace("\r", "").replace("\n", "")
+
+
 def _answer(channel: ServerChannel, asked: Any, answer: Method) -> None:
     """Answer now, before what happens next."""
     if not getattr(asked, "nowait", False):
@@ -48,6 +53,7 @@ def _answer(channel: ServerChannel, asked: Any, answer: Method) -> None:
 
 
 def exchange_declare(channel: ServerChannel, method: Exchange.Declare) -> Method:
+    method.exchange = _one_line(method.exchange)
     not_the_default(method.exchange)
     if method.passive:
         channel.virtual_host.exchange(method.exchange)
@@ -85,15 +91,15 @@ def exchange_unbind(channel: ServerChannel, method: Exchange.Unbind) -> Method:
 
 def queue_declare(channel: ServerChannel, method: Queue.Declare) -> Method:
     virtual_host = channel.virtual_host
+    name = _one_line(method.queue)
     if method.passive:
-        name = channel.queue_name(method.queue)
         if name == REPLY_TO or channel.connection.broker.is_reply_name(virtual_host, name):
             return Queue.DeclareOk(name, 0, 1)
         queue = virtual_host.queue(name, channel.connection)
         queue.used()
     else:
         queue = virtual_host.declare_queue(
-            method.queue, method.durable, method.exclusive, method.auto_delete, method.arguments, channel.connection
+            name, method.durable, method.exclusive, method.auto_delete, method.arguments, channel.connection
         )
     channel.last_queue = queue.name
     return Queue.DeclareOk(queue.name, len(queue.backlog), len(queue.rotation))

@@ -39,7 +39,9 @@ _COMPARED = (
     "x-max-length-bytes",
     "x-max-priority",
     "x-overflow",
+    "x-queue-master-locator",
     "x-queue-mode",
+    "x-queue-version",
     "x-single-active-consumer",
     "x-queue-type",
 )

@@ -65,14 +65,18 @@ def require_equal(name: str, what: str, current: Arguments, received: Arguments)
     if (have == want and same) or (name not in current and name not in received):
         return
     if name in current and name in received and same:
-        raise inequivalent(name, what, f"'{want}'", f"'{have}'")
+        raise inequivalent(name, what, f"'{_shown(want)}'", f"'{_shown(have)}'")
     raise inequivalent(name, what, _told(received, name), _told(current, name))
 
 
 def _told(table: Arguments, name: str) -> str:
     if name not in table:
         return "none"
-    return f"the value '{table[name]}' of type '{type_name(table[name])}'"
+    return f"the value '{_shown(table[name])}' of type '{type_name(table[name])}'"
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def inequivalent(name: str, what: str, received: str, current: str) -> Refused:

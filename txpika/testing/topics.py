@@ -64,8 +64,7 @@ class Topics(Generic[T]):
             else:
                 for word in (words[at], "*"):
                     child = node.children.get(word)
-                    # A key may have the words "*" and "#" in it: they are not the wildcards.
-                    if child is not None and word != "#":
+                    if child is not None:
                         todo.append((child, at + 1))
             rest = node.children.get("#")
             if rest is not None:
