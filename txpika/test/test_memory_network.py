@@ -127,6 +127,22 @@ class NetworkTests(SynchronousTestCase):
         self.network.pump()
         self.assertEqual(len(got), 100)
 
+    def test_a_long_queue_for_who_does_not_read(self) -> None:
+        """It is not written out at once."""
+        for _ in range(200):
+            self.channel.basic_publish("", "work", b"x" * 10000)
+        self.network.pump()
+        got: list[Any] = []
+        other = self.network.channel()
+        transport: Any = other.connection.transport
+        other.basic_consume("work", got.append, no_ack=True)
+        transport.pauseProducing()
+        self.network.pump()
+        self.assertGreater(len(self.broker.ready("work")), 150)
+        transport.resumeProducing()
+        self.network.pump()
+        self.assertEqual(len(got), 200)
+
     def test_a_service(self) -> None:
         """It comes back, and so do its consumers."""
         service = AMQPService("amqp://", self.network.clock, endpoint=self.network.endpoint())
