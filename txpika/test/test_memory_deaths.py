@@ -61,6 +61,16 @@ class DeathScenarios(Scenario):
         self.assertEqual((heard.properties.expiration, heard.properties.headers["a"]), (None, 1))
         self.entry(heard, queue, "expired", original_expiration="50")
 
+    def test_what_comes_back_expires_before_what_waits(self) -> None:
+        queue = self.mortal()
+        self.one.publish(1, "", queue, b"1", expiration="600")
+        self.assertEqual(self.get(self.one, queue, no_ack=False).body, b"1")
+        self.one.publish(1, "", queue, b"2", expiration="60000")
+        self.assertEqual(self.count(self.one, queue), (1, 0))
+        self.one.send(1, Basic.Reject(1, True))
+        self.assertEqual(self.buried().body, b"1")
+        self.assertEqual(self.bodies(self.one, queue), [b"2"])
+
     def test_too_many(self) -> None:
         queue = self.mortal(x_max_length=1)
         self.one.publish(1, "", queue, b"1")

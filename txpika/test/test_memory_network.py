@@ -90,6 +90,19 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(list(self.broker.connections), [])
         self.assertEqual(self.broker.queue("work").unacked, 0)
 
+    def test_what_one_channel_gives_back_is_not_for_another_that_dies_with_it(self) -> None:
+        """It would be lost, where that one acks nothing."""
+        connection = self.network.connect()
+        one, other = self.call(connection.channel()), self.call(connection.channel())
+        self.call(self.channel.basic_publish("", "work", b"1"))
+        self.network.pump()
+        self.assertIsNotNone(self.call(one.basic_get("work")))
+        self.call(other.basic_consume("work", lambda delivery: None, no_ack=True))
+        transport: Any = connection.transport
+        transport.abortConnection()
+        self.network.pump()
+        self.assertEqual([message.body for message in self.broker.ready("work")], [b"1"])
+
     def test_closing(self) -> None:
         connection = self.network.connect()
         self.call(connection.close())
@@ -126,6 +139,22 @@ class NetworkTests(SynchronousTestCase):
         transport.resumeProducing()
         self.network.pump()
         self.assertEqual(len(got), 100)
+
+    def test_a_long_queue_for_who_does_not_read(self) -> None:
+        """It is not written out at once."""
+        for _ in range(200):
+            self.channel.basic_publish("", "work", b"x" * 10000)
+        self.network.pump()
+        got: list[Any] = []
+        other = self.network.channel()
+        transport: Any = other.connection.transport
+        other.basic_consume("work", got.append, no_ack=True)
+        transport.pauseProducing()
+        self.network.pump()
+        self.assertGreater(len(self.broker.ready("work")), 150)
+        transport.resumeProducing()
+        self.network.pump()
+        self.assertEqual(len(got), 200)
 
     def test_a_service(self) -> None:
         """It comes back, and so do its consumers."""

@@ -210,8 +210,6 @@ class QueueScenarios(Scenario):
         self.pass_time(client, 1700)
         self.assertEqual(self.count(client, queue), (0, 1))
         client.call(1, Basic.Cancel("t"), Basic.CancelOk)
-        self.pass_time(client, 300)
-        self.assertEqual(self.count(client, queue), (0, 0))
         self.pass_time(client, 2500)
         client.send(1, Queue.Declare(0, queue, passive=True))
         self.refused(client, 1, 404, f"NOT_FOUND - no queue '{queue}' in vhost '/'")

@@ -312,11 +312,9 @@ class ServerConnection(Publishing):
 
     def _end_channels(self) -> None:
         """All channels go, and the queues that are the connection's own."""
+        # Before anything is requeued, so that it goes to nobody who is about to go as well.
         self._hold(True)
         channels, self.channels = self.channels, {}
-        # Before anything is requeued, so that it goes to nobody who is about to go as well.
-        for channel in channels.values():
-            channel.held = True
         for channel in channels.values():
             channel.end()
         if self.virtual_host is not None:
