@@ -87,7 +87,7 @@ class Meter:
         if self._task.traced:
             tracemalloc.start()
         _forget_peak()
-        self._resident = _status_bytes("VmRSS")
+        self._resident = resident()
         self._wall = time.monotonic()
         self._cpu = _cpu_seconds()
 
@@ -116,6 +116,11 @@ def _cpu_seconds() -> float:
     """User and system CPU of this process so far, in seconds."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+def resident() -> int:
+    """What this process holds in memory now, in bytes; 0 where the kernel does not tell."""
+    return _status_bytes("VmRSS")
 
 
 def _status_bytes(key: str) -> int:

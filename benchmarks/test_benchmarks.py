@@ -14,7 +14,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import __main__ as program
-from benchmarks import report
+from benchmarks import memory_broker, report
 from benchmarks.measure import Task
 from benchmarks.peers import MeasurementFailed, Peer
 from benchmarks.scenarios import SCENARIOS, Scenario, chosen, smaller
@@ -202,3 +202,11 @@ class ProgramTests(SynchronousTestCase):
     def test_libraries_chosen(self) -> None:
         """Of the libraries the named ones take part."""
         self.assertEqual([peer.library for peer in program.taking_part("pika, txpika", None)], ["txpika", "pika"])
+
+
+class MemoryBrokerTests(SynchronousTestCase):
+    """The measurement of the broker in memory."""
+
+    def test_all_come_through(self) -> None:
+        for confirms in (False, True):
+            self.assertRegex(memory_broker.run(1000, confirms), r"^1000 messages, \d+ a second, ")
