@@ -360,6 +360,9 @@ class CallbackExampleTests(TestCase):
         for body in (b"1", b"2"):
             await self.channel.basic_publish("", queue, body, properties)
             await program.printed(b"a message of type text/plain through test b'%b'\n" % body)
+        # It prints, and then acknowledges.
+        while "test\t0" not in broker.ctl("list_queues", "name", "messages_unacknowledged").splitlines():
+            pass
         await self.interrupted(program)
         self.assertIsNone(await self.channel.basic_get(queue), "both were acknowledged")
 
