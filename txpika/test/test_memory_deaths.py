@@ -48,9 +48,10 @@ class DeathScenarios(Scenario):
         self.assertEqual((heard.method.redelivered, heard.properties.priority), (False, 2))
         self.entry(heard, queue, "expired")
         headers = heard.properties.headers
-        del headers["x-death"]
         first = {"queue": queue, "reason": "expired", "exchange": ""}
-        self.assertEqual(headers, {f"x-first-death-{name}": value for name, value in first.items()})
+        of_the_first = {name: value for name, value in headers.items() if name.startswith("x-first-death-")}
+        self.assertEqual(of_the_first, {f"x-first-death-{name}": value for name, value in first.items()})
+        self.assertEqual(len(headers), 7 if self.is_later else 4)  # those of the last death, too
         self.assertEqual(x_first_death(heard.properties).reason, "expired")  # type: ignore[union-attr]
 
     def test_an_expiration_of_its_own(self) -> None:
@@ -105,7 +106,8 @@ class DeathScenarios(Scenario):
         self.one.publish(1, "", queue, b"m", headers={"CC": [other], "BCC": ["secret"], "a": 1})
         heard = self.buried()
         self.assertEqual(heard.method.routing_key, "new")
-        self.assertEqual({"a", "x-death"}, {key for key in heard.properties.headers if "first" not in key})
+        left = {key for key in heard.properties.headers if "-death-" not in key}
+        self.assertEqual(left, {"a", "x-death", "CC"} if self.is_later else {"a", "x-death"})
         self.entry(heard, queue, "maxlen", keys=[queue, other])
 
     def test_without_another_routing_key(self) -> None:
@@ -187,6 +189,9 @@ class DeathScenarios(Scenario):
         ]
         self.one.publish(1, "", queue, b"m", headers={"x-death": made_up})
         headers = self.buried().properties.headers
+        if self.is_later:  # it believes nobody but itself
+            self.assertEqual([death["count"] for death in headers["x-death"]], [1])
+            return
         self.assertEqual(headers, {"x-death": [{**made_up[0], "count": 42}, {"count": 1, **made_up[1]}]})
         self.one.publish(1, "", queue, b"m", headers={"x-death": "nothing"})
         heard = self.buried()

@@ -388,6 +388,8 @@ class ErrorScenarios(Scenario):
         for number, before, method, code, text in CONNECTION_ERRORS:
             self.setUp()
             client = self.prepared(before)
+            if self.is_later and "unknown exchange type" in text:
+                continue  # that is an error of the channel then
             client.send(number, self.with_names(method))
             close = self.refused(client, number, code, self.named(text))
             self.assertIsInstance(close, Connection.Close)
@@ -398,6 +400,8 @@ class ErrorScenarios(Scenario):
     def test_publish_errors(self) -> None:
         """On the short road, which the second message takes, as on the other."""
         for before, exchange, raw, code, text in PUBLISH_ERRORS:
+            if self.is_later and "invalid message" in text:
+                continue  # which it takes then
             for first in (False, True):
                 self.setUp()
                 client = self.prepared([*before, QUEUE])

@@ -29,7 +29,8 @@ class HandshakeScenarios(Scenario):
         client = self.connected()
         self.assertEqual(client.tuned, Connection.Tune(2047, 131072, 60))
         self.assertEqual((client.start.version_major, client.start.version_minor), (0, 9))
-        self.assertEqual((client.start.mechanisms, client.start.locales), (b"PLAIN AMQPLAIN", b"en_US"))
+        self.assertLessEqual({b"PLAIN", b"AMQPLAIN"}, set(client.start.mechanisms.split()))
+        self.assertEqual(client.start.locales, b"en_US")
         for capability in ("basic.nack", "consumer_cancel_notify", "connection.blocked", "publisher_confirms"):
             self.assertIs(client.start.server_properties["capabilities"][capability], True)
 
@@ -71,7 +72,9 @@ class HandshakeScenarios(Scenario):
             client.raw(header)
             with self.assertRaises(Gone) as caught:
                 client.read(Connection.Start)
-            self.assertEqual(caught.exception.args[0], PROTOCOL_HEADER)
+            # From 4.0 on RabbitMQ speaks AMQP 1.0 too, and would rather, to some.
+            answers = (PROTOCOL_HEADER, b"AMQP\3\1\0\0") if self.is_later else (PROTOCOL_HEADER,)
+            self.assertIn(caught.exception.args[0], answers)
 
     def test_closing(self) -> None:
         client = self.client()
