@@ -38,6 +38,9 @@ LEFT_OUT = {
     "LiveDeathTests.test_given_back_too_often": "needs quorum queues",
     "LiveDeathTests.test_rejected": "needs quorum queues",
     "LiveDeathTests.test_too_many": "needs quorum queues",
+    "RabbitMQTests.test_a_passive_declaration_and_a_deletion": "needs rabbitmqctl",
+    "RabbitMQTests.test_both_names_left_out": "needs rabbitmqctl",
+    "RabbitMQTests.test_which_bindings_are_the_same": "needs rabbitmqctl",
     ".test_tls": "needs the node's certificates",
     ".test_tls_of_another_host": "needs the node's certificates",
 }
