@@ -155,6 +155,17 @@ class QueueScenarios(Scenario):
         self.publish(client, queue, b"1" * 8, b"2" * 3, b"3" * 2, confirmed="ana")
         self.assertEqual(self.bodies(client, queue), [b"1" * 8, b"3" * 2])
 
+    def test_what_comes_back_to_a_full_queue(self) -> None:
+        """A queue that refuses publishes drops nothing that it has taken."""
+        for overflow in ("reject-publish", "reject-publish-dlx"):
+            client = self.publisher()
+            queue = self.declared(client, overflow, x_max_length=1, x_overflow=overflow)
+            self.publish(client, queue, b"1")
+            first = self.get(client, queue, no_ack=False)
+            self.publish(client, queue, b"2", b"3", confirmed="an")
+            client.send(1, Basic.Reject(first.method.delivery_tag, True))
+            self.assertEqual(self.bodies(client, queue), [b"1", b"2"])
+
     def test_one_of_two_queues_is_full(self) -> None:
         """Then the message is refused, and is in the other all the same."""
         client = self.publisher()
