@@ -248,6 +248,17 @@ class QueueScenarios(Scenario):
         self.pass_time(client, 1700)
         self.assertEqual(self.count(client, queue), (0, 0))
 
+    def test_messages_of_a_lower_priority_expire_later(self) -> None:
+        """As with each message, one that waits behind another expires when it is the first."""
+        client = self.publisher()
+        queue = self.declared(client, x_max_priority=5)
+        self.publish(client, queue, b"urgent", priority=5)
+        self.publish(client, queue, b"1", b"2", expiration="50")
+        self.pass_time(client, 300)
+        self.assertEqual(self.count(client, queue), (3, 0))
+        self.assertEqual(self.get(client, queue).body, b"urgent")
+        self.assertEqual(self.bodies(client, queue), [])
+
     def test_a_message_that_comes_back_has_its_old_time(self) -> None:
         client = self.publisher()
         queue = self.declared(client)
