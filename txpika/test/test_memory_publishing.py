@@ -115,6 +115,28 @@ class PublishingScenarios(Scenario):
         client.publish(1, self.name("none"), "k")
         self.refused(client, 1, 404, f"NOT_FOUND - no exchange '{self.name('none')}' in vhost '/'")
 
+    def test_bindings_that_change_before_the_commit(self) -> None:
+        """A message has its way from when it was published; only the names at its end are looked up later."""
+        client, other = self.client(), self.client()
+        old, new, exchange = self.declared(client, "old"), self.declared(client, "new"), self.name("x")
+        client.call(1, Exchange.Declare(0, exchange, "fanout"), Exchange.DeclareOk)
+        client.call(1, Queue.Bind(0, old, exchange), Queue.BindOk)
+        client.call(1, Tx.Select(), Tx.SelectOk)
+        client.publish(1, exchange, "", b"1")
+        client.publish(1, exchange, "", b"2", headers={"a": 1})
+        client.publish(1, "amq.direct", self.name("later"), b"returned", mandatory=True)
+        client.publish(1, "", self.name("later"), b"3", mandatory=True)
+        self.quiet(client)
+        other.call(1, Queue.Unbind(0, old, exchange), Queue.UnbindOk)
+        other.call(1, Queue.Bind(0, new, exchange), Queue.BindOk)
+        later = self.declared(other, "later")
+        other.call(1, Queue.Bind(0, later, "amq.direct", later), Queue.BindOk)
+        client.send(1, Tx.Commit())
+        self.assertEqual(client.message(1, Basic.Return).body, b"returned")
+        client.expect(1, Tx.CommitOk)
+        found = [self.bodies(other, queue) for queue in (old, new, later)]
+        self.assertEqual(found, [[b"1", b"2"], [], [b"3"]])
+
     def test_an_exchange_that_goes_before_the_commit(self) -> None:
         client, other = self.client(), self.client()
         exchange = self.name("x")
