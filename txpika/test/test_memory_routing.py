@@ -201,6 +201,12 @@ class RoutingScenarios(Scenario):
         self.queues = []
         self.goes(self.exchange("direct", arguments={"alternate_exchange": self.name("none")}), "k")
 
+    def test_the_default_exchange_as_an_alternate_exchange(self) -> None:
+        """It leads nowhere: it has no bindings that could be asked."""
+        a = self.queue("a")
+        self.queues = [a]
+        self.goes(self.exchange("direct", arguments={"alternate_exchange": ""}), a)
+
     def test_an_internal_exchange(self) -> None:
         outer, inner = self.exchange("fanout", "outer"), self.exchange("fanout", "inner", internal=True)
         (a,) = self.queues = [self.queue("a")]

@@ -220,7 +220,10 @@ class VirtualHost:
     # Messages
 
     def route(self, message: Message, exchange: Exchange) -> list[Queue]:
-        """@return: The queues that C{message} comes to, each once."""
+        """
+        @return: The queues that C{message} comes to, each once. Only who publishes to the default exchange gets
+            anywhere by it: as an alternate exchange it has no bindings, as in RabbitMQ.
+        """
         if exchange.name == "":
             return [self.queues[key] for key in dict.fromkeys(message.keys) if key in self.queues]
         found: dict[Queue, None] = {}
@@ -228,10 +231,7 @@ class VirtualHost:
         todo = [exchange]
         while todo:
             each = todo.pop()
-            destinations: set[Destination] | dict[Destination, None]
-            destinations = dict.fromkeys(each.route(message))
-            if each.name == "":
-                destinations = dict.fromkeys(("queue", key) for key in message.keys)
+            destinations: dict[Destination, None] = dict.fromkeys(each.route(message))
             if not destinations and each.alternate is not None:
                 destinations = {("exchange", each.alternate): None}
             for kind, name in destinations:
