@@ -83,6 +83,20 @@ class PublishingScenarios(Scenario):
         client.call(1, Channel.Close(200, "", 0, 0), Channel.CloseOk)
         self.assertEqual(self.bodies(other, queue), [b"2"])
 
+    def test_rejects_in_a_transaction_go_in_the_order_of_the_deliveries(self) -> None:
+        client, other = self.client(), self.client()
+        dead = self.declared(client, "dead")
+        queue = self.declared(client, x_dead_letter_exchange="", x_dead_letter_routing_key=dead)
+        for number in range(5):
+            client.publish(1, "", queue, b"%d" % number)
+        client.call(1, Tx.Select(), Tx.SelectOk)
+        for _ in range(5):
+            self.get(client, queue, no_ack=False)
+        client.send(1, Basic.Reject(3, False), Basic.Nack(1, False, False), Basic.Nack(4, True, False))
+        client.send(1, Basic.Ack(5))
+        client.call(1, Tx.Commit(), Tx.CommitOk)
+        self.assertEqual(self.bodies(other, dead), [b"0", b"1", b"2", b"3"])
+
     def test_what_was_rolled_back_has_its_old_place(self) -> None:
         client, other = self.client(), self.client()
         queue = self.declared(client)

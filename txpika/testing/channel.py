@@ -67,7 +67,10 @@ class Target:
 
 
 class Settled(NamedTuple):
-    """An ack, nack or reject that waits for the end of its transaction."""
+    """
+    Acks, nacks or rejects in a row, all alike, that wait for the end of their transaction. They take effect in the
+    order of the tags, as in RabbitMQ.
+    """
 
     entries: dict[int, Unacked]
     how: str
@@ -243,7 +246,10 @@ class ServerChannel:
                 key, found = unacked.popitem(last=False)
                 taken[key] = found
         if self.mode == "tx":
-            self._settled.append(Settled(taken, how))
+            if self._settled and self._settled[-1].how == how:
+                self._settled[-1].entries.update(taken)
+            else:
+                self._settled.append(Settled(taken, how))
         else:
             self._apply(taken.values(), how)
 
@@ -292,7 +298,7 @@ class ServerChannel:
             self._route(target, message, [queues[name] for name in dict.fromkeys(found) if name in queues])
         settled, self._settled = self._settled, []
         for each in settled:
-            self._apply(each.entries.values(), each.how)
+            self._apply([entry for _, entry in sorted(each.entries.items())], each.how)
 
     def rollback(self) -> None:
         """Forget it. What was settled waits for its ack again."""
