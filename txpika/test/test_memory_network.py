@@ -255,6 +255,17 @@ class FaultTests(SynchronousTestCase):
         self.network.advance(0.1)
         self.successResultOf(first)
 
+    def test_late_confirmations_that_are_held_after_all(self) -> None:
+        """What was said last holds: not before C{release_confirms}."""
+        self.faults.hold_confirms(5)
+        self.faults.hold_confirms()
+        first = self.publish()
+        self.network.advance(10)
+        self.assertNoResult(first)
+        self.faults.release_confirms()
+        self.network.pump()
+        self.successResultOf(first)
+
     def test_block(self) -> None:
         told: list[str] = []
         connection: Any = self.channel.connection
