@@ -161,6 +161,16 @@ class PublishingScenarios(Scenario):
         other.call(1, Exchange.Delete(0, exchange), Exchange.DeleteOk)
         client.call(1, Tx.Commit(), Tx.CommitOk)
 
+    def test_declaring_where_direct_replies_go(self) -> None:
+        """It is there for who declares it, passively or not, as long as somebody consumes."""
+        client = self.client()
+        for passive in (False, True):
+            ok = client.call(1, Queue.Declare(0, "amq.rabbitmq.reply-to", passive), Queue.DeclareOk)
+            self.assertEqual((ok.message_count, ok.consumer_count), (0, 1))
+        name = "amq.rabbitmq.reply-to.none"
+        client.send(1, Queue.Declare(0, name))
+        self.refused(client, 1, 404, f"NOT_FOUND - no queue '{name}' in vhost '/'")
+
     def test_direct_replies(self) -> None:
         client, server = self.client(1, 2), self.client()
         queue = self.declared(client)

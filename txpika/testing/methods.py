@@ -92,9 +92,12 @@ def exchange_unbind(channel: ServerChannel, method: Exchange.Unbind) -> Method:
 def queue_declare(channel: ServerChannel, method: Queue.Declare) -> Method:
     virtual_host = channel.virtual_host
     name = _one_line(method.queue)
-    if method.passive:
+    if name.startswith(REPLY_TO):
+        # Passive or not, it asks whether somebody waits there for replies.
         if name == REPLY_TO or channel.connection.broker.is_reply_name(virtual_host, name):
             return Queue.DeclareOk(name, 0, 1)
+        raise channel.missing_queue(name)
+    if method.passive:
         queue = virtual_host.queue(name, channel.connection)
         queue.used()
     else:
