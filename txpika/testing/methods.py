@@ -121,10 +121,11 @@ def queue_bind(channel: ServerChannel, method: Queue.Bind) -> Method:
 def queue_unbind(channel: ServerChannel, method: Queue.Unbind) -> Method:
     not_the_default(method.exchange)
     name = channel.queue_name(method.queue)
-    if name in channel.virtual_host.queues:
-        channel.queue(name)
     key = method.routing_key or ("" if method.queue else name)
-    channel.virtual_host.unbind("queue", name, method.exchange, key, method.arguments)
+    if channel.virtual_host.bound("queue", name, method.exchange, key, method.arguments):
+        # Whose queue it is matters only where there is something to undo, as in RabbitMQ.
+        channel.queue(name)
+        channel.virtual_host.unbind("queue", name, method.exchange, key, method.arguments)
     return Queue.UnbindOk()
 
 

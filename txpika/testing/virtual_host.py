@@ -191,6 +191,11 @@ class VirtualHost:
         exchange.add(binding, arguments)
         self._bindings.setdefault(binding.destination, {})[binding] = None
 
+    def bound(self, kind: Kind, name: str, source: str, key: str, arguments: Arguments) -> bool:
+        """@return: Whether there is such a binding."""
+        exchange = self.exchanges.get(source)
+        return exchange is not None and Binding(source, (kind, name), key, frozen(arguments)) in exchange.bindings
+
     def unbind(self, kind: Kind, name: str, source: str, key: str, arguments: Arguments) -> None:
         """Harmless when it is not bound."""
         exchange = self.exchanges.get(source)
