@@ -424,6 +424,7 @@ class ErrorScenarios(Scenario):
         """What is exclusive is of one connection; others must not even look."""
         client = self.client()
         queue = self.declared(client, exclusive=True)
+        client.call(1, Queue.Bind(0, queue, "amq.direct", "bound"), Queue.BindOk)
         for method in (
             Queue.Declare(0, queue, exclusive=True),
             Queue.Declare(0, queue, passive=True),
@@ -432,11 +433,14 @@ class ErrorScenarios(Scenario):
             Queue.Purge(0, queue),
             Basic.Consume(0, queue, "t"),
             Basic.Get(0, queue),
+            Queue.Unbind(0, queue, "amq.direct", "bound"),
         ):
             other = self.client()
             other.send(1, method)
             self.refused(other, 1, 405, self.named(LOCKED.replace(Q, queue)))
             other.close()
+        # There is nothing to undo.
+        self.client().call(1, Queue.Unbind(0, queue, "amq.direct", "k"), Queue.UnbindOk)
 
     def test_what_is_harmless(self) -> None:
         client = self.client()

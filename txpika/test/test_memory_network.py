@@ -67,6 +67,19 @@ class NetworkTests(SynchronousTestCase):
 
         self.assertRaises(NothingHappens, self.call, Deferred())
 
+    def test_a_result_that_comes_later(self) -> None:
+        """Who looked too early finds the result, or the error, the next time; and a result more than once."""
+        self.call(self.channel.confirm_select())
+        faults = self.broker.faults
+        faults.nack_next(1)
+        faults.hold_confirms()
+        refused = self.channel.basic_publish("", "work", b"1")
+        asked = self.channel.queue_declare("work")
+        self.assertRaises(NothingHappens, self.call, refused)
+        faults.release_confirms()
+        self.assertRaises(NackError, self.call, refused)
+        self.assertEqual([self.call(asked).queue, self.call(asked).queue], ["work", "work"])
+
     def test_a_wrong_password(self) -> None:
         parameters = txpika.parse_uri("amqp://guest:wrong@localhost/")
         self.assertRaises(AuthenticationError, self.network.connect, parameters)
@@ -253,6 +266,17 @@ class FaultTests(SynchronousTestCase):
         self.network.advance(4.9)
         self.assertNoResult(first)
         self.network.advance(0.1)
+        self.successResultOf(first)
+
+    def test_late_confirmations_that_are_held_after_all(self) -> None:
+        """What was said last holds: not before C{release_confirms}."""
+        self.faults.hold_confirms(5)
+        self.faults.hold_confirms()
+        first = self.publish()
+        self.network.advance(10)
+        self.assertNoResult(first)
+        self.faults.release_confirms()
+        self.network.pump()
         self.successResultOf(first)
 
     def test_block(self) -> None:

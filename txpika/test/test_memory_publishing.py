@@ -83,6 +83,20 @@ class PublishingScenarios(Scenario):
         client.call(1, Channel.Close(200, "", 0, 0), Channel.CloseOk)
         self.assertEqual(self.bodies(other, queue), [b"2"])
 
+    def test_rejects_in_a_transaction_go_in_the_order_of_the_deliveries(self) -> None:
+        client, other = self.client(), self.client()
+        dead = self.declared(client, "dead")
+        queue = self.declared(client, x_dead_letter_exchange="", x_dead_letter_routing_key=dead)
+        for number in range(5):
+            client.publish(1, "", queue, b"%d" % number)
+        client.call(1, Tx.Select(), Tx.SelectOk)
+        for _ in range(5):
+            self.get(client, queue, no_ack=False)
+        client.send(1, Basic.Reject(3, False), Basic.Nack(1, False, False), Basic.Nack(4, True, False))
+        client.send(1, Basic.Ack(5))
+        client.call(1, Tx.Commit(), Tx.CommitOk)
+        self.assertEqual(self.bodies(other, dead), [b"0", b"1", b"2", b"3"])
+
     def test_what_was_rolled_back_has_its_old_place(self) -> None:
         client, other = self.client(), self.client()
         queue = self.declared(client)
@@ -115,6 +129,28 @@ class PublishingScenarios(Scenario):
         client.publish(1, self.name("none"), "k")
         self.refused(client, 1, 404, f"NOT_FOUND - no exchange '{self.name('none')}' in vhost '/'")
 
+    def test_bindings_that_change_before_the_commit(self) -> None:
+        """A message has its way from when it was published; only the names at its end are looked up later."""
+        client, other = self.client(), self.client()
+        old, new, exchange = self.declared(client, "old"), self.declared(client, "new"), self.name("x")
+        client.call(1, Exchange.Declare(0, exchange, "fanout"), Exchange.DeclareOk)
+        client.call(1, Queue.Bind(0, old, exchange), Queue.BindOk)
+        client.call(1, Tx.Select(), Tx.SelectOk)
+        client.publish(1, exchange, "", b"1")
+        client.publish(1, exchange, "", b"2", headers={"a": 1})
+        client.publish(1, "amq.direct", self.name("later"), b"returned", mandatory=True)
+        client.publish(1, "", self.name("later"), b"3", mandatory=True)
+        self.quiet(client)
+        other.call(1, Queue.Unbind(0, old, exchange), Queue.UnbindOk)
+        other.call(1, Queue.Bind(0, new, exchange), Queue.BindOk)
+        later = self.declared(other, "later")
+        other.call(1, Queue.Bind(0, later, "amq.direct", later), Queue.BindOk)
+        client.send(1, Tx.Commit())
+        self.assertEqual(client.message(1, Basic.Return).body, b"returned")
+        client.expect(1, Tx.CommitOk)
+        found = [self.bodies(other, queue) for queue in (old, new, later)]
+        self.assertEqual(found, [[b"1", b"2"], [], [b"3"]])
+
     def test_an_exchange_that_goes_before_the_commit(self) -> None:
         client, other = self.client(), self.client()
         exchange = self.name("x")
@@ -124,6 +160,16 @@ class PublishingScenarios(Scenario):
         self.quiet(client)
         other.call(1, Exchange.Delete(0, exchange), Exchange.DeleteOk)
         client.call(1, Tx.Commit(), Tx.CommitOk)
+
+    def test_declaring_where_direct_replies_go(self) -> None:
+        """It is there for who declares it, passively or not, as long as somebody consumes."""
+        client = self.client()
+        for passive in (False, True):
+            ok = client.call(1, Queue.Declare(0, "amq.rabbitmq.reply-to", passive), Queue.DeclareOk)
+            self.assertEqual((ok.message_count, ok.consumer_count), (0, 1))
+        name = "amq.rabbitmq.reply-to.none"
+        client.send(1, Queue.Declare(0, name))
+        self.refused(client, 1, 404, f"NOT_FOUND - no queue '{name}' in vhost '/'")
 
     def test_direct_replies(self) -> None:
         client, server = self.client(1, 2), self.client()

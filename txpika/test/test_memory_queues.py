@@ -155,6 +155,17 @@ class QueueScenarios(Scenario):
         self.publish(client, queue, b"1" * 8, b"2" * 3, b"3" * 2, confirmed="ana")
         self.assertEqual(self.bodies(client, queue), [b"1" * 8, b"3" * 2])
 
+    def test_what_comes_back_to_a_full_queue(self) -> None:
+        """A queue that refuses publishes drops nothing that it has taken."""
+        for overflow in ("reject-publish", "reject-publish-dlx"):
+            client = self.publisher()
+            queue = self.declared(client, overflow, x_max_length=1, x_overflow=overflow)
+            self.publish(client, queue, b"1")
+            first = self.get(client, queue, no_ack=False)
+            self.publish(client, queue, b"2", b"3", confirmed="an")
+            client.send(1, Basic.Reject(first.method.delivery_tag, True))
+            self.assertEqual(self.bodies(client, queue), [b"1", b"2"])
+
     def test_one_of_two_queues_is_full(self) -> None:
         """Then the message is refused, and is in the other all the same."""
         client = self.publisher()
@@ -236,6 +247,17 @@ class QueueScenarios(Scenario):
         self.assertEqual(self.count(client, queue), (3, 0))
         self.pass_time(client, 1700)
         self.assertEqual(self.count(client, queue), (0, 0))
+
+    def test_messages_of_a_lower_priority_expire_later(self) -> None:
+        """As with each message, one that waits behind another expires when it is the first."""
+        client = self.publisher()
+        queue = self.declared(client, x_max_priority=5)
+        self.publish(client, queue, b"urgent", priority=5)
+        self.publish(client, queue, b"1", b"2", expiration="50")
+        self.pass_time(client, 300)
+        self.assertEqual(self.count(client, queue), (3, 0))
+        self.assertEqual(self.get(client, queue).body, b"urgent")
+        self.assertEqual(self.bodies(client, queue), [])
 
     def test_a_message_that_comes_back_has_its_old_time(self) -> None:
         client = self.publisher()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txpika.spec import Basic, Exchange, Queue
+from txpika.spec import Basic, Exchange, Queue, Timestamp
 from txpika.test.memory_drivers import InMemory, OnRabbitMQ, Scenario
 from txpika.testing.topics import Topics
 
@@ -138,6 +139,13 @@ class RoutingScenarios(Scenario):
             ({"x-match": "any", "a": 1, "b": "x"}, [{"a": 1}, {"b": "x", "a": 2}], [{"a": 2}, {}, {"c": 1}]),
             ({"x-match": "all", "a": None}, [{"a": 1}, {"a": "z"}], [{"b": 1}]),
             ({"x-match": "all", "a": True}, [{"a": True}], [{"a": 1}, {"a": False}]),
+            ({"a": 1}, [{"a": 1.0}], [{"a": Decimal("1.0")}, {"a": "1"}, {"a": [1]}]),
+            ({"a": Decimal("1.0")}, [{"a": Decimal("1.0")}], [{"a": Decimal("1.00")}, {"a": 1}]),
+            ({"a": "x"}, [{"a": b"x"}], [{"a": b"y"}, {"a": None}]),
+            ({"a": b"x"}, [{"a": "x"}], [{"a": ["x"]}]),
+            ({"a": Timestamp(1)}, [{"a": 1}, {"a": Timestamp(1)}], [{"a": True}]),
+            ({"a": [1, "x"]}, [{"a": [1, "x"]}], [{"a": [1]}, {"a": [1.0, "x"]}, {"a": {"b": 1}}]),
+            ({"a": {"b": 1}}, [{"a": {"b": 1}}], [{"a": {"b": 2}}, {"a": []}]),
             ({"x-match": "any", "x-a": 1, "b": 1}, [{"b": 1}], [{"x-a": 1}]),
             ({"x-match": "any-with-x", "x-a": 1, "b": 1}, [{"b": 1}, {"x-a": 1}], [{"b": 2}]),
             ({"x-match": "all", "x-a": 1, "b": 1}, [{"b": 1}], [{"x-a": 1}]),
@@ -200,6 +208,12 @@ class RoutingScenarios(Scenario):
     def test_an_alternate_exchange_that_is_not_there(self) -> None:
         self.queues = []
         self.goes(self.exchange("direct", arguments={"alternate_exchange": self.name("none")}), "k")
+
+    def test_the_default_exchange_as_an_alternate_exchange(self) -> None:
+        """It leads nowhere: it has no bindings that could be asked."""
+        a = self.queue("a")
+        self.queues = [a]
+        self.goes(self.exchange("direct", arguments={"alternate_exchange": ""}), a)
 
     def test_an_internal_exchange(self) -> None:
         outer, inner = self.exchange("fanout", "outer"), self.exchange("fanout", "inner", internal=True)

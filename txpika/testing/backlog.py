@@ -103,9 +103,7 @@ class Backlog:
 
     def pop(self) -> Entry:
         """@return: The first, which is taken out. Only when there is one."""
-        return self._pop(self._used.bit_length() - 1)
-
-    def _pop(self, number: int) -> Entry:
+        number = self._used.bit_length() - 1
         level = self._levels[number]
         entry = level.pop()
         if not level:
@@ -116,23 +114,17 @@ class Backlog:
 
     def pop_expired(self, now: float) -> Entry | None:
         """
-        @return: One that has expired and is the first of its priority, which is taken out; C{None} when there is none.
-            Behind one that has not, expired ones wait, as in RabbitMQ.
+        @return: The first one, which is taken out, when it has expired; else C{None}. Behind one that has not, expired
+            ones wait, as in RabbitMQ, also those of a lower priority.
         """
-        for number in self._numbers():
-            expires = self._levels[number].first().expires
-            if expires is not None and expires <= now:
-                return self._pop(number)
-        return None
+        expires = self.next_expiry()
+        return self.pop() if expires is not None and expires <= now else None
 
     def next_expiry(self) -> float | None:
         """@return: When L{pop_expired} will find one, if nothing else happens; C{None} for never."""
-        times = [self._levels[number].first().expires for number in self._numbers()]
-        return min((time for time in times if time is not None), default=None)
+        return self._levels[self._used.bit_length() - 1].first().expires if self._used else None
 
     def _numbers(self) -> list[int]:
-        if self._used == 1:
-            return [0]
         return [number for number in range(self._used.bit_length() - 1, -1, -1) if self._used >> number & 1]
 
     def clear(self) -> int:

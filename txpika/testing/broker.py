@@ -9,7 +9,9 @@ It is RabbitMQ 3.10 to its clients, texts of errors and all, but for this:
  - it keeps nothing on disk, and knows no cluster, no policies and no plugins;
  - all queues are classic ones: C{x-queue-type} C{quorum} and C{stream} are refused as an unknown type is;
  - a user may do everything in a virtual host that it may enter;
- - things happen in the order in which clients ask for them, also between channels and connections;
+ - things happen in the order in which clients ask for them, also between channels and connections, and at once: when
+   a queue's single active consumer is cancelled, the next one gets what waits then, in RabbitMQ when something else
+   happens to the queue;
  - where RabbitMQ drops a connection without a word (limits that are none, methods that do not exist, arguments that
    make no sense), C{connection.close} says what it was; frames out of place have the codes of the specification;
  - bytes after the properties of a message are let pass, where RabbitMQ ends with an internal error;

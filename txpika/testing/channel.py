@@ -67,7 +67,10 @@ class Target:
 
 
 class Settled(NamedTuple):
-    """An ack, nack or reject that waits for the end of its transaction."""
+    """
+    Acks, nacks or rejects in a row, all alike, that wait for the end of their transaction. They take effect in the
+    order of the tags, as in RabbitMQ.
+    """
 
     entries: dict[int, Unacked]
     how: str
@@ -113,7 +116,7 @@ class ServerChannel:
         self._broker = connection.broker
         self._tag = 0
         self.confirms = Confirms(self)
-        self._messages: list[tuple[Target, Message]] = []
+        self._messages: list[tuple[Target, Message, Iterable[str]]] = []
         self._settled: list[Settled] = []
 
     def send(self, method: Method) -> None:
@@ -138,11 +141,14 @@ class ServerChannel:
         keys = (*target.keys, *traits.more_keys) if traits.more_keys else target.keys
         message = Message(target.route, traits, body, keys)
         if self.mode == "plain":
-            self._route(target, message)
+            self._route(target, message, self._queues(target, message))
         elif self.mode == "confirm":
-            self.confirms.add(not self._broker.faults.refuses(message) and self._route(target, message))
+            refused = self._broker.faults.refuses(message)
+            self.confirms.add(not refused and self._route(target, message, self._queues(target, message)))
         else:
-            self._messages.append((target, message))
+            # The default exchange leads to names, also of queues that are not there yet.
+            found = [queue.name for queue in self._queues(target, message)] if target.route.exchange else keys
+            self._messages.append((target, message, found))
 
     def _find(self, target: Target) -> None:
         """Find out where it leads, as things are."""
@@ -162,16 +168,18 @@ class ServerChannel:
         properties.reply_to = self.reply_name
         return written(properties)
 
-    def _route(self, target: Target, message: Message) -> bool:
+    def _queues(self, target: Target, message: Message) -> list[Queue]:
+        """@return: Where it goes, as things are."""
+        if message.keys is target.keys and not message.properties.headers:
+            return target.queues
+        return self.virtual_host.route(message, self.virtual_host.exchange(target.route.exchange))
+
+    def _route(self, target: Target, message: Message, queues: list[Queue]) -> bool:
         """@return: Whether every queue has taken it."""
         record = self._broker.published
         if record is not None:
             record.append(message)
         taken = True
-        if message.keys is target.keys and not message.properties.headers:
-            queues = target.queues
-        else:
-            queues = self.virtual_host.route(message, self.virtual_host.exchange(target.route.exchange))
         if not queues:
             if not target.route.exchange:
                 self._broker.reply(self.virtual_host, message)
@@ -238,7 +246,10 @@ class ServerChannel:
                 key, found = unacked.popitem(last=False)
                 taken[key] = found
         if self.mode == "tx":
-            self._settled.append(Settled(taken, how))
+            if self._settled and self._settled[-1].how == how:
+                self._settled[-1].entries.update(taken)
+            else:
+                self._settled.append(Settled(taken, how))
         else:
             self._apply(taken.values(), how)
 
@@ -277,18 +288,17 @@ class ServerChannel:
     # Transactions
 
     def commit(self) -> None:
-        """Publish, and settle, what waited for this."""
+        """
+        Publish, and settle, what waited for this. Exchanges were asked when a message came: it goes to the queues that
+        they said, as far as these are there now.
+        """
         messages, self._messages = self._messages, []
-        for target, message in messages:
-            if target.changes != self.virtual_host.changes:
-                try:
-                    self._find(target)
-                except Refused:
-                    continue  # RabbitMQ, too, finds no queue then
-            self._route(target, message)
+        queues = self.virtual_host.queues
+        for target, message, found in messages:
+            self._route(target, message, [queues[name] for name in dict.fromkeys(found) if name in queues])
         settled, self._settled = self._settled, []
         for each in settled:
-            self._apply(each.entries.values(), each.how)
+            self._apply([entry for _, entry in sorted(each.entries.items())], each.how)
 
     def rollback(self) -> None:
         """Forget it. What was settled waits for its ack again."""

@@ -9,11 +9,12 @@ Knows destinations as pairs of a kind and a name; not what is behind the names.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from txpika.testing.errors import failed
 from txpika.testing.message import Message
-from txpika.testing.tables import Arguments, type_name
+from txpika.testing.tables import Arguments, frozen, type_name
 from txpika.testing.topics import Topics
 
 Kind = Literal["queue", "exchange"]
@@ -170,14 +171,25 @@ def _agrees(wanted: Arguments, headers: Mapping[str, object]) -> bool:
     with_x = match in (ALL_WITH_X, ANY_WITH_X)
     wants = [(key, value) for key, value in wanted.items() if key != "x-match" and (with_x or key[:2] != "x-")]
     agreements = (
-        key in headers and (value is None or (_same_kind(value, headers[key]) and value == headers[key]))
-        for key, value in wants
+        key in headers and (value is None or _comparable(value) == _comparable(headers[key])) for key, value in wants
     )
     return any(agreements) if match in (ANY, ANY_WITH_X) else all(agreements)
 
 
-def _same_kind(one: object, other: object) -> bool:
-    return isinstance(one, bool) == isinstance(other, bool)
+def _comparable(value: object) -> object:
+    """
+    @return: What is equal exactly where the values are for RabbitMQ, which compares numbers by their value, but not
+        with truth values, bytes as text, and decimals by their digits.
+    """
+    if isinstance(value, bool):
+        return ("bool", value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    if isinstance(value, Decimal):
+        return value.as_tuple()
+    if isinstance(value, int | float | bytes):
+        return value
+    return frozen(value)
 
 
 TYPES: dict[str, type[Exchange]] = {

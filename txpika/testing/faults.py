@@ -84,8 +84,8 @@ class Faults:
         @param seconds: Until L{release_confirms} is called by itself; C{None} for never.
         """
         self.confirms_held = True
+        self._stop_release()
         if seconds is not None:
-            self._stop_release()
             self._release = self._broker.clock.callLater(seconds, self._released)
 
     def release_confirms(self) -> None:

@@ -249,15 +249,27 @@ class MemoryNetwork:
 
         @param waited: A Deferred or a coroutine.
         @return: Its result. An exception it failed with is raised.
-        @raise NothingHappens: when there is none yet. Let time pass by L{advance} if that is what it waits for.
+        @raise NothingHappens: when there is none yet. Let time pass by L{advance} if that is what it waits for, and
+            look at the same Deferred again.
         """
         results: list[Any] = []
         if isinstance(waited, Deferred):
             deferred: Deferred[_T] = waited
         else:
             deferred = Deferred.fromCoroutine(waited)  # type: ignore[arg-type]
-        deferred.addBoth(results.append)
+        looking = True
+
+        def came(result: Any) -> Any:
+            # What comes later is for who looks later; at a coroutine nobody can.
+            if looking:
+                results.append(result)
+            elif deferred is waited:
+                return result
+            return None if isinstance(result, Failure) else result
+
+        deferred.addBoth(came)
         self.pump()
+        looking = False
         if not results:
             raise NothingHappens("no result, and nothing is on its way")
         if isinstance(results[0], Failure):

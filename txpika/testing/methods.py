@@ -92,9 +92,12 @@ def exchange_unbind(channel: ServerChannel, method: Exchange.Unbind) -> Method:
 def queue_declare(channel: ServerChannel, method: Queue.Declare) -> Method:
     virtual_host = channel.virtual_host
     name = _one_line(method.queue)
-    if method.passive:
+    if name.startswith(REPLY_TO):
+        # Passive or not, it asks whether somebody waits there for replies.
         if name == REPLY_TO or channel.connection.broker.is_reply_name(virtual_host, name):
             return Queue.DeclareOk(name, 0, 1)
+        raise channel.missing_queue(name)
+    if method.passive:
         queue = virtual_host.queue(name, channel.connection)
         queue.used()
     else:
@@ -118,10 +121,11 @@ def queue_bind(channel: ServerChannel, method: Queue.Bind) -> Method:
 def queue_unbind(channel: ServerChannel, method: Queue.Unbind) -> Method:
     not_the_default(method.exchange)
     name = channel.queue_name(method.queue)
-    if name in channel.virtual_host.queues:
-        channel.queue(name)
     key = method.routing_key or ("" if method.queue else name)
-    channel.virtual_host.unbind("queue", name, method.exchange, key, method.arguments)
+    if channel.virtual_host.bound("queue", name, method.exchange, key, method.arguments):
+        # Whose queue it is matters only where there is something to undo, as in RabbitMQ.
+        channel.queue(name)
+        channel.virtual_host.unbind("queue", name, method.exchange, key, method.arguments)
     return Queue.UnbindOk()
 
 

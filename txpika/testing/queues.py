@@ -136,7 +136,7 @@ class Queue:
                 self.backlog.push_back(entry)
         if self.deleted:
             return
-        if self._limited:
+        if self._limited and self.settings.overflow == DROP_HEAD:
             self._drop_head()
         self.run()
 

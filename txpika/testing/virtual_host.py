@@ -191,6 +191,11 @@ class VirtualHost:
         exchange.add(binding, arguments)
         self._bindings.setdefault(binding.destination, {})[binding] = None
 
+    def bound(self, kind: Kind, name: str, source: str, key: str, arguments: Arguments) -> bool:
+        """@return: Whether there is such a binding."""
+        exchange = self.exchanges.get(source)
+        return exchange is not None and Binding(source, (kind, name), key, frozen(arguments)) in exchange.bindings
+
     def unbind(self, kind: Kind, name: str, source: str, key: str, arguments: Arguments) -> None:
         """Harmless when it is not bound."""
         exchange = self.exchanges.get(source)
@@ -220,7 +225,10 @@ class VirtualHost:
     # Messages
 
     def route(self, message: Message, exchange: Exchange) -> list[Queue]:
-        """@return: The queues that C{message} comes to, each once."""
+        """
+        @return: The queues that C{message} comes to, each once. Only who publishes to the default exchange gets
+            anywhere by it: as an alternate exchange it has no bindings, as in RabbitMQ.
+        """
         if exchange.name == "":
             return [self.queues[key] for key in dict.fromkeys(message.keys) if key in self.queues]
         found: dict[Queue, None] = {}
@@ -228,10 +236,7 @@ class VirtualHost:
         todo = [exchange]
         while todo:
             each = todo.pop()
-            destinations: set[Destination] | dict[Destination, None]
-            destinations = dict.fromkeys(each.route(message))
-            if each.name == "":
-                destinations = dict.fromkeys(("queue", key) for key in message.keys)
+            destinations: dict[Destination, None] = dict.fromkeys(each.route(message))
             if not destinations and each.alternate is not None:
                 destinations = {("exchange", each.alternate): None}
             for kind, name in destinations:
