@@ -139,7 +139,8 @@ class PublishingScenarios(Scenario):
         client.publish(1, exchange, "", b"1")
         client.publish(1, exchange, "", b"2", headers={"a": 1})
         client.publish(1, "amq.direct", self.name("later"), b"returned", mandatory=True)
-        client.publish(1, "", self.name("later"), b"3", mandatory=True)
+        if not self.is_later:  # which looks for names at once
+            client.publish(1, "", self.name("later"), b"3", mandatory=True)
         self.quiet(client)
         other.call(1, Queue.Unbind(0, old, exchange), Queue.UnbindOk)
         other.call(1, Queue.Bind(0, new, exchange), Queue.BindOk)
@@ -149,7 +150,7 @@ class PublishingScenarios(Scenario):
         self.assertEqual(client.message(1, Basic.Return).body, b"returned")
         client.expect(1, Tx.CommitOk)
         found = [self.bodies(other, queue) for queue in (old, new, later)]
-        self.assertEqual(found, [[b"1", b"2"], [], [b"3"]])
+        self.assertEqual(found, [[b"1", b"2"], [], [] if self.is_later else [b"3"]])
 
     def test_an_exchange_that_goes_before_the_commit(self) -> None:
         client, other = self.client(), self.client()

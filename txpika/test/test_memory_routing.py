@@ -29,6 +29,19 @@ TOPICS = [
 ]
 
 
+#: Arguments of a binding, headers of messages that it takes, and of others.
+HeadersCase = tuple[dict[str, object], list[dict[str, object]], list[dict[str, object]]]
+OF_TYPES: list[HeadersCase] = [
+    ({"a": 1}, [{"a": 1.0}], [{"a": Decimal("1.0")}, {"a": "1"}, {"a": [1]}]),
+    ({"a": Decimal("1.0")}, [{"a": Decimal("1.0")}], [{"a": Decimal("1.00")}, {"a": 1}]),
+    ({"a": "x"}, [{"a": b"x"}], [{"a": b"y"}, {"a": None}]),
+    ({"a": b"x"}, [{"a": "x"}], [{"a": ["x"]}]),
+    ({"a": Timestamp(1)}, [{"a": 1}, {"a": Timestamp(1)}], [{"a": True}]),
+    ({"a": [1, "x"]}, [{"a": [1, "x"]}], [{"a": [1]}, {"a": [1.0, "x"]}, {"a": {"b": 1}}]),
+    ({"a": {"b": 1}}, [{"a": {"b": 1}}], [{"a": {"b": 2}}, {"a": []}]),
+]
+
+
 class RoutingScenarios(Scenario):
     """Published with C{mandatory}, so that a message which goes nowhere comes back."""
 
@@ -134,18 +147,11 @@ class RoutingScenarios(Scenario):
 
     def test_headers(self) -> None:
         x = self.exchange("headers")
-        cases: list[tuple[dict[str, object], list[dict[str, object]], list[dict[str, object]]]] = [
+        cases: list[HeadersCase] = [
             ({"a": 1, "b": "x"}, [{"a": 1, "b": "x"}, {"a": 1, "b": "x", "c": 1}], [{"a": 1}, {"a": 2, "b": "x"}, {}]),
             ({"x-match": "any", "a": 1, "b": "x"}, [{"a": 1}, {"b": "x", "a": 2}], [{"a": 2}, {}, {"c": 1}]),
             ({"x-match": "all", "a": None}, [{"a": 1}, {"a": "z"}], [{"b": 1}]),
             ({"x-match": "all", "a": True}, [{"a": True}], [{"a": 1}, {"a": False}]),
-            ({"a": 1}, [{"a": 1.0}], [{"a": Decimal("1.0")}, {"a": "1"}, {"a": [1]}]),
-            ({"a": Decimal("1.0")}, [{"a": Decimal("1.0")}], [{"a": Decimal("1.00")}, {"a": 1}]),
-            ({"a": "x"}, [{"a": b"x"}], [{"a": b"y"}, {"a": None}]),
-            ({"a": b"x"}, [{"a": "x"}], [{"a": ["x"]}]),
-            ({"a": Timestamp(1)}, [{"a": 1}, {"a": Timestamp(1)}], [{"a": True}]),
-            ({"a": [1, "x"]}, [{"a": [1, "x"]}], [{"a": [1]}, {"a": [1.0, "x"]}, {"a": {"b": 1}}]),
-            ({"a": {"b": 1}}, [{"a": {"b": 1}}], [{"a": {"b": 2}}, {"a": []}]),
             ({"x-match": "any", "x-a": 1, "b": 1}, [{"b": 1}], [{"x-a": 1}]),
             ({"x-match": "any-with-x", "x-a": 1, "b": 1}, [{"b": 1}, {"x-a": 1}], [{"b": 2}]),
             ({"x-match": "all", "x-a": 1, "b": 1}, [{"b": 1}], [{"x-a": 1}]),
@@ -153,6 +159,8 @@ class RoutingScenarios(Scenario):
             ({}, [{"a": 1}, {}], []),
             ({"x-match": "any"}, [], [{"a": 1}, {}]),
         ]
+        if not self.is_later:  # which sees the types of values in another way
+            cases += OF_TYPES
         for number, (arguments, matches, others) in enumerate(cases):
             (a,) = self.queues = [self.queue(f"a{number}")]
             self.bind(a, x, "", arguments)
