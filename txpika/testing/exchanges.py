@@ -8,6 +8,7 @@ Knows destinations as pairs of a kind and a name; not what is behind the names.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Literal, NamedTuple
@@ -38,7 +39,7 @@ class Binding(NamedTuple):
     identity: object
 
 
-class Exchange:
+class Exchange(ABC):
     """
     @cvar type: What the type is called.
     @ivar bindings: Those that begin here, with their arguments.
@@ -57,6 +58,7 @@ class Exchange:
         self.alternate = alternate if isinstance(alternate, str) else None
         self.bindings: dict[Binding, Arguments] = {}
 
+    @abstractmethod
     def check(self, arguments: Arguments) -> None:
         """@raise Refused: A binding with such arguments makes no sense here."""
 
@@ -74,15 +76,17 @@ class Exchange:
         del self.bindings[binding]
         return True
 
+    @abstractmethod
     def route(self, message: Message) -> Iterable[Destination]:
         """@return: Where the bindings send it; a destination may come more than once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _added(self, binding: Binding) -> None:
-        raise NotImplementedError
+        """One more."""
 
+    @abstractmethod
     def _removed(self, binding: Binding) -> None:
-        raise NotImplementedError
+        """One less."""
 
 
 class DirectExchange(Exchange):
@@ -93,6 +97,9 @@ class DirectExchange(Exchange):
     def __init__(self, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Arguments) -> None:
         super().__init__(name, durable, auto_delete, internal, arguments)
         self._by_key: dict[str, dict[Binding, None]] = {}
+
+    def check(self, arguments: Arguments) -> None:
+        """Any will do."""
 
     def route(self, message: Message) -> Iterable[Destination]:
         return [binding.destination for key in message.keys for binding in self._by_key.get(key, ())]
@@ -112,6 +119,9 @@ class FanoutExchange(Exchange):
 
     type = "fanout"
 
+    def check(self, arguments: Arguments) -> None:
+        """Any will do."""
+
     def route(self, message: Message) -> Iterable[Destination]:
         return [binding.destination for binding in self.bindings]
 
@@ -130,6 +140,9 @@ class TopicExchange(Exchange):
     def __init__(self, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Arguments) -> None:
         super().__init__(name, durable, auto_delete, internal, arguments)
         self._topics: Topics[Binding] = Topics()
+
+    def check(self, arguments: Arguments) -> None:
+        """Any will do."""
 
     def route(self, message: Message) -> Iterable[Destination]:
         return [binding.destination for key in message.keys for binding in self._topics.match(key)]

@@ -8,6 +8,7 @@ write, and the confirmations that leave after all else. Knows bytes, and whom to
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from txpika.interfaces import ITransport
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 MAX_CORKED = 64 * 1024
 
 
-class Outgoing:
+class Outgoing(ABC):
     """
     @ivar broker: Calls L{flush} in time.
     @ivar bytes_sent: Total, in bytes.
@@ -78,6 +79,6 @@ class Outgoing:
             self.bytes_sent += len(data)
             self._transport.write(data)
 
+    @abstractmethod
     def _limit_reached(self) -> None:
         """L{send_limit} is reached: what was said so far is the last."""
-        raise NotImplementedError

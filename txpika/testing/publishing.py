@@ -8,6 +8,7 @@ nothing is published where it may not be. Knows channels by number; of the other
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,9 @@ class Publishing(Outgoing):
         self.user = ""
         self.channels: dict[int, ServerChannel] = {}
 
+    @abstractmethod
     def refuse(self, channel: ServerChannel | None, error: Refused, class_id: int, method_id: int) -> None:
         """Close what C{error} is about."""
-        raise NotImplementedError
 
     def publisher(self, number: int, payload: bytes) -> Publish | None:
         """See L{txpika.testing.receiver.Sink}."""
