@@ -44,6 +44,20 @@ def frame(kind: int, number: int, payload: bytes) -> bytes:
     return b"".join((_FRAME.pack(kind, number, len(payload)), payload, END))
 
 
+def body_frames(number: int, body: bytes, frame_max: int) -> list[Any]:
+    """
+    @param frame_max: Agreed size of a whole frame, in bytes.
+    @return: The body frames of a message, in pieces to be joined, so that the body is copied once.
+    """
+    pieces: list[Any] = []
+    step = frame_max - 8
+    view = memoryview(body)
+    for start in range(0, len(body), step):
+        piece = view[start : start + step]
+        pieces += (_FRAME.pack(FRAME_BODY, number, len(piece)), piece, END)
+    return pieces
+
+
 def snapshot(body: object) -> bytes:
     """
     @return: C{body} as bytes that nobody can change any more.
@@ -115,9 +129,4 @@ class MessageEncoder:
         @return: All its frames.
         """
         pieces: list[Any] = [prefix, _HEADER.pack(len(encoded) + 12, BASIC_CONTENT, len(body)), encoded, END]
-        step = self._frame_max - 8
-        view = memoryview(body)
-        for start in range(0, len(body), step):
-            piece = view[start : start + step]
-            pieces += (_FRAME.pack(FRAME_BODY, self._number, len(piece)), piece, END)
-        return b"".join(pieces)
+        return b"".join(pieces + body_frames(self._number, body, self._frame_max))

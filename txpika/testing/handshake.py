@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from txpika.core.heartbeat import Heartbeat
+from txpika.core.outbound import frame
 from txpika.spec import CHANNEL_ERROR, FRAME_HEARTBEAT, NOT_ALLOWED, Connection, Method
 from txpika.testing.errors import Refused, check_text
 from txpika.testing.greeting import agreed, login, refused
-from txpika.testing.sending import frame
 
 if TYPE_CHECKING:
     from txpika.testing.connection import ServerConnection

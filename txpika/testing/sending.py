@@ -8,12 +8,10 @@ Owns what makes a delivery cheap: of its method frame only the tag differs from 
 from __future__ import annotations
 
 import struct
-from typing import Any
 
+from txpika.core.outbound import BASIC_CONTENT, END, body_frames, frame
 from txpika.spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, MAX_SHORTSTR, Method
 
-END = bytes((FRAME_END,))
-_BASIC_CONTENT = 60 << 16  # class basic, weight 0
 _END_THEN_HEADER = struct.Struct(">BBH")
 _HEADER = struct.Struct(">IIQ")
 _END_THEN_BODY = struct.Struct(">BBHI")
@@ -22,11 +20,6 @@ _FRAME = struct.Struct(">BHI")
 TAG = struct.Struct(">QB")
 
 _DELIVER, _GET_OK, _RETURN = b"\x00\x3c\x00\x3c", b"\x00\x3c\x00\x47", b"\x00\x3c\x00\x32"
-
-
-def frame(kind: int, number: int, payload: bytes) -> bytes:
-    """@return: One whole frame."""
-    return b"".join((_FRAME.pack(kind, number, len(payload)), payload, END))
 
 
 def method_frame(number: int, method: Method) -> bytes:
@@ -69,23 +62,18 @@ def content_tail(number: int, raw: bytes, body: bytes, frame_max: int) -> bytes:
     size = len(body)
     if size <= frame_max - 8:
         if not size:
-            return b"".join((_HEADER.pack(len(raw) + 12, _BASIC_CONTENT, 0), raw, END))
+            return b"".join((_HEADER.pack(len(raw) + 12, BASIC_CONTENT, 0), raw, END))
         return b"".join(
             (
-                _HEADER.pack(len(raw) + 12, _BASIC_CONTENT, size),
+                _HEADER.pack(len(raw) + 12, BASIC_CONTENT, size),
                 raw,
                 _END_THEN_BODY.pack(FRAME_END, FRAME_BODY, number, size),
                 body,
                 END,
             )
         )
-    pieces: list[Any] = [_HEADER.pack(len(raw) + 12, _BASIC_CONTENT, size), raw, END]
-    step = frame_max - 8
-    view = memoryview(body)
-    for start in range(0, size, step):
-        piece = view[start : start + step]
-        pieces += (_FRAME.pack(FRAME_BODY, number, len(piece)), piece, END)
-    return b"".join(pieces)
+    header = (_HEADER.pack(len(raw) + 12, BASIC_CONTENT, size), raw, END)
+    return b"".join((*header, *body_frames(number, body, frame_max)))
 
 
 def get_ok(number: int, tag: int, redelivered: bool, wire: bytes, count: int) -> bytes:
