@@ -20,11 +20,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txpika.command_options import CommandOptions
-from txpika.exceptions import AuthenticationError, HandshakeError, TLSError, TLSVerifyError
+from txpika.exceptions import TLSVerifyError
 from txpika.last_words import NOPERM, SOFTWARE, USAGE, Ending
 from txpika.parameters import ConnectionParameters
-from txpika.service import AMQPService, ServiceListener
-from txpika.spec import ACCESS_REFUSED, NOT_ALLOWED, Method
+from txpika.service import AMQPService, ServiceListener, is_hopeless
+from txpika.spec import Method
 
 if TYPE_CHECKING:
     from txpika.events import Instrument
@@ -172,11 +172,7 @@ def typed(error: BaseException | None) -> str:
 
 def _refused(error: Exception) -> bool:
     """Whether the first attempt to connect was refused in a way that time does not heal."""
-    if isinstance(error, AuthenticationError):
-        return error.initiator != "network"
-    if isinstance(error, TLSError):
-        return isinstance(error, TLSVerifyError) or error.initiator == "local"
-    return isinstance(error, HandshakeError) and error.reply_code in (ACCESS_REFUSED, NOT_ALLOWED)
+    return is_hopeless(error) or isinstance(error, TLSVerifyError)
 
 
 @cache  # prometheus-client's registry takes one only

@@ -126,7 +126,7 @@ class BrokerEndpoint:
             try:
                 return await self._open(factory, *host)
             except AMQPConnectionError as error:
-                if len(hosts) == 1 or _final(error):
+                if len(hosts) == 1 or is_final(error):
                     raise
                 errors.append(error)
         told = "; ".join(f"{address(*host)}: {error}" for host, error in zip(hosts, errors, strict=True))
@@ -185,7 +185,7 @@ class BrokerEndpoint:
         return f"<BrokerEndpoint {self.parameters!r}>"
 
 
-def _final(error: AMQPConnectionError) -> bool:
+def is_final(error: BaseException) -> bool:
     """Whether another host would say the same: brokers of one cluster know the same users, and our files are ours."""
     if isinstance(error, AuthenticationError):
         # RabbitMQ says so when it refuses a login. A connection lost in that moment may just be lost.

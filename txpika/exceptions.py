@@ -58,6 +58,13 @@ class CloseReason(AMQPError):
         if outcome is not None:
             self.outcome = outcome
 
+    def blames(self, method: Any) -> bool:
+        """
+        @param method: One that was under way.
+        @return: Whether the peer closed on account of a method of that kind.
+        """
+        return self.initiator == "peer" and (self.class_id, self.method_id) == (method.CLASS_ID, method.METHOD_ID)
+
     def with_outcome(self, outcome: Outcome) -> CloseReason:
         """
         @return: A fresh exception of the same type and reason, for one more waiting call.

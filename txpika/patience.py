@@ -7,8 +7,8 @@ Owns the numbers. Knows no broker: it is asked whether to try again, and waits i
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 #: The first and the longest wait before the next try, in seconds.
 FIRST_WAIT, LONGEST_WAIT = 0.25, 5.0
@@ -38,8 +38,6 @@ class Patience:
         """
         if self._clock.seconds() >= self._until:
             return False
-        timer = self._clock.callLater(self._wait, lambda: slept.callback(None))
-        slept: Deferred[None] = Deferred(lambda _: timer.cancel())
-        await slept
+        await deferLater(self._clock, self._wait)
         self._wait = min(self._wait * 2, LONGEST_WAIT)
         return True

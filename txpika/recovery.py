@@ -94,8 +94,7 @@ class Recovery:
                     self._left_out(method, error)
                     return
             except ConnectionClosed as error:
-                blamed = error.class_id, error.method_id
-                if error.initiator == "peer" and blamed == (method.CLASS_ID, method.METHOD_ID):
+                if error.blames(method):
                     # Such as an exchange of a type whose plugin is gone. It would close each next connection, too.
                     self._fatal.add(method.encode())
                     self._left_out(method, error)

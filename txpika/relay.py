@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -384,13 +385,8 @@ class Relay(Service):
             self._listener.refused(side, error)
 
     def _sleep(self, seconds: float) -> Deferred[None]:
-        """@return: Fires with C{None} then, or when the relay stops."""
-        timer = self.target.clock.callLater(seconds, lambda: slept.callback(None))
-
-        def cancelled(slept: Deferred[None]) -> None:
-            timer.cancel()
-
-        slept: Deferred[None] = Deferred(cancelled)
+        """@return: Fires with C{None} then; it is cancelled when the relay stops."""
+        slept: Deferred[None] = deferLater(self.target.clock, seconds)
         self._sleeps.add(slept)
 
         def awake(result: Any) -> Any:

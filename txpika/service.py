@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from txpika.backoff import Backoff
-from txpika.endpoint import BrokerEndpoint
+from txpika.endpoint import BrokerEndpoint, is_final
 from txpika.exceptions import (
     AMQPConnectionError,
     AMQPError,
@@ -31,7 +31,6 @@ from txpika.exceptions import (
     CloseReason,
     HandshakeError,
     NotConnected,
-    TLSError,
 )
 from txpika.interim import Allowance
 from txpika.parameters import ConnectionParameters, seconds
@@ -129,7 +128,6 @@ class AMQPService(Service):
     @ivar last_error: Why there was no connection, the last time that there was none.
     @ivar connection: The open L{AMQPProtocol}; C{None} while there is none. The channels that its own C{channel()}
         gives end with it.
-    @ivar reconnects: How many connections there were after the first.
     @ivar topology: What its channels have declared.
     @ivar recovers: See L{__init__}.
     @ivar allowance: For messages that wait.
@@ -200,9 +198,14 @@ class AMQPService(Service):
         self._preparing: AMQPProtocol | None = None
         self._latest: AMQPProtocol | None = None  # on which everything was set up, and that may be closing
         self._opened_at = 0.0
-        self._connections = self.reconnects = 0
+        self._connections = 0
 
     # What a program asks for
+
+    @property
+    def reconnects(self) -> int:
+        """How many connections there were after the first."""
+        return max(self._connections - 1, 0)
 
     def when_open(self) -> Deferred[AMQPProtocol]:
         """
@@ -361,7 +364,7 @@ class AMQPService(Service):
         self._preparing = None
         error: Any = failure.value
         if not self._stopping and not isinstance(error, CancelledError):
-            hopeless = _hopeless(error)
+            hopeless = is_hopeless(error)
             self._backoff.failed(hopeless)
             if hopeless:
                 self._log.error("The broker does not let us in, trying again slowly: {error}", error=error)
@@ -396,7 +399,6 @@ class AMQPService(Service):
         self._preparing = None
         self.connection = connection
         self._opened_at = self.clock.seconds()
-        self.reconnects = self._connections
         self._connections += 1
         begins = [channel.resume() for channel in self.channels]
         self._set_state("open", None)
@@ -453,11 +455,8 @@ class AMQPService(Service):
         return f"<AMQPService {self.parameters!r} {self.state}>"
 
 
-def _hopeless(error: BaseException) -> bool:
+def is_hopeless(error: BaseException) -> bool:
     """Whether the next attempt will fail as well, unless somebody changes something."""
-    if isinstance(error, AuthenticationError):
-        # Where the program's own function failed there is a cause: what that asks may be back in a moment.
-        return error.initiator != "network" and (error.initiator == "peer" or error.__cause__ is None)
-    if isinstance(error, TLSError):
-        return error.initiator == "local"
-    return isinstance(error, HandshakeError) and error.reply_code in (ACCESS_REFUSED, NOT_ALLOWED)
+    if isinstance(error, AuthenticationError) and error.initiator == "local" and error.__cause__ is not None:
+        return False  # the program's own function failed: what that asks may be back in a moment
+    return is_final(error) or (isinstance(error, HandshakeError) and error.reply_code in (ACCESS_REFUSED, NOT_ALLOWED))

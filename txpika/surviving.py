@@ -204,8 +204,8 @@ class SurvivingChannel(Channel):
             consumer.consumer_tag = f"txpika.{self._last_tag}"
         queue = queue or self.record.last_queue
         subscription = Subscription(self, self._core, consumer, False)
-        method = Basic.Consume(
-            0, queue, consumer.consumer_tag, False, consumer.no_ack, exclusive, False, dict(arguments or {})
+        method = snapshot(
+            Basic.Consume(0, queue, consumer.consumer_tag, False, consumer.no_ack, exclusive, False, arguments or {})
         )
         consuming = self._do(
             self._core.consumers.consume, subscription, queue, exclusive, arguments, nowait=nowait, timeout=timeout
@@ -380,8 +380,7 @@ class SurvivingChannel(Channel):
                 refused.append(method)
                 self._refused(method, error, left_out)
             except ConnectionClosed as error:
-                blamed = error.class_id, error.method_id
-                if error.initiator == "peer" and blamed == (method.CLASS_ID, method.METHOD_ID):
+                if error.blames(method):
                     # It would close each next connection, too.
                     self._fatal.append(method)
                     self._refused(method, error, left_out)
