@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from txpika import ConnectionParameters, parse_uri
-from txpika.adapters import blocking_connection
+from txpika.adapters import blocking_connection, waiting
 from txpika.adapters.blocking_events import MAX_EVENTS
 from txpika.exceptions import (
     AMQPError,
@@ -24,11 +24,9 @@ from txpika.exceptions import (
     WrongThread,
 )
 from txpika.reconnection_strategies import ReconnectionStrategy
+from txpika.test.elsewhere import PATIENCE, in_another_thread
 from txpika.test.test_blocking_connection import BlockingTestCase
 from txpika.test.test_waiting import in_child
-
-#: Seconds after which a program that should have gone on is taken to hang.
-PATIENCE = 20.0
 
 
 class TroublesTests(BlockingTestCase):
@@ -102,6 +100,7 @@ class TroublesTests(BlockingTestCase):
 
     def test_the_network_is_looked_after_between_events(self) -> None:
         """Acks of a slow program leave while it works on what has come together with what they are for."""
+        self.patch(waiting, "LOOK_AFTER", 0.0)  # any program is slow then
         self.publish(*"12345")
         watching = self.connect()
         depths: list[int] = []
@@ -116,7 +115,6 @@ class TroublesTests(BlockingTestCase):
         self.channel.basic_qos(prefetch_count=5)
 
         def handle(channel: Any, method: Any, properties: Any, body: bytes) -> None:
-            time.sleep(0.06)  # the work
             channel.basic_ack(method.delivery_tag)
             depths.append(ready())
             if len(depths) == 5:
@@ -299,7 +297,7 @@ class TroublesTests(BlockingTestCase):
 
         class Slow(ReconnectionStrategy):
             def on_connect_attempt(slow, connection: Any) -> None:
-                attempts.append(self.elsewhere(self.connection.reconnect))
+                attempts.append(in_another_thread(self.connection.reconnect))
 
         self.connection.close()
         self.connection._strategy = Slow()
@@ -325,25 +323,9 @@ class TroublesTests(BlockingTestCase):
         self.channel.close()
         self.assertTrue(self.connection.is_open)
 
-    def elsewhere(self, call: Callable[[], object]) -> BaseException | None:
-        """Call it in another thread; return what it raised."""
-        errors: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                call()
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        thread.join(PATIENCE)
-        self.assertFalse(thread.is_alive(), "it hangs")
-        return errors[0] if errors else None
-
     def test_another_thread_waits(self) -> None:
-        self.assertIsInstance(self.elsewhere(lambda: self.connection.process_data_events(1)), WrongThread)
-        self.assertIsInstance(self.elsewhere(lambda: self.connection.sleep(1)), WrongThread)
+        self.assertIsInstance(in_another_thread(lambda: self.connection.process_data_events(1)), WrongThread)
+        self.assertIsInstance(in_another_thread(lambda: self.connection.sleep(1)), WrongThread)
 
     def test_after_the_end(self) -> None:
         for _ in range(2):
@@ -358,7 +340,7 @@ class TroublesTests(BlockingTestCase):
             ):
                 self.within(lambda: self.assertRaises(AMQPError, call))  # noqa: B023
             self.channel.close()
-            self.assertIsNone(self.elsewhere(lambda: self.connection.add_callback_threadsafe(lambda: None)))
+            self.assertIsNone(in_another_thread(lambda: self.connection.add_callback_threadsafe(lambda: None)))
             self.connection.connect()
             self.channel = self.connection.channel()
             self.queue = self.channel.queue_declare(exclusive=True).queue
@@ -434,7 +416,7 @@ class ThreadedTroublesTests(TroublesTests):
     io_thread = True
 
     def test_another_thread_waits(self) -> None:
-        self.assertIsNone(self.elsewhere(lambda: self.connection.process_data_events(0.01)))
+        self.assertIsNone(in_another_thread(lambda: self.connection.process_data_events(0.01)))
 
     def test_close_ends_the_thread(self) -> None:
         threads = threading.active_count()

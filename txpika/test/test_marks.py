@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import struct
+import tomllib
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txpika.marks import CC, MOVED_CC, PASSED, USER_ID, Unfit, marked
+from txpika.marks import _FIELDS, _HEADERS, _USER_ID, CC, MOVED_CC, PASSED, USER_ID, Unfit, marked
 from txpika.spec import BasicProperties
+from txpika.spec.generate import FACTS, properties_of
 from txpika.spec.table import split_table
 from txpika.test.strategies import examples, tables, typed
 
@@ -120,3 +122,13 @@ class MarkTests(SynchronousTestCase):
         new = read(marked(raw, "r", own_key)).headers
         self.assertEqual(typed(new), typed({**table, PASSED: ["r"]}))
         self.assertEqual(len(split_table(raw[2:])), len(table))
+
+
+class FieldsTests(SynchronousTestCase):
+    """What is known of the properties here is what the table of facts says."""
+
+    def test_kinds(self) -> None:
+        kinds = {"shortstr": "s", "table": "F", "octet": "o", "timestamp": "T"}
+        fields = properties_of(tomllib.loads(FACTS.read_text(encoding="utf-8")))
+        self.assertEqual(_FIELDS, "".join(kinds[field.wire] for field in fields))
+        self.assertEqual((fields[_HEADERS].name, fields[_USER_ID].name), ("headers", "user-id"))

@@ -20,9 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txpika.adapters.waiting import Running, Threaded
 from txpika.exceptions import CloseReason, NotConnected, RecursiveOperationDetected, WrongThread
-
-#: Seconds after which something that should have gone on is taken to hang.
-PATIENCE = 20.0
+from txpika.test.elsewhere import PATIENCE, in_another_thread
 
 
 def in_child(call: Callable[[], object]) -> str:
@@ -68,25 +66,9 @@ class WaitingTestCase(SynchronousTestCase):
         self.made.append(self.kind())
         return self.made[-1]
 
-    def elsewhere(self, call: Callable[[], object]) -> BaseException | None:
-        """Call it in another thread, where it must not hang; return what it raised."""
-        errors: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                call()
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        thread.join(PATIENCE)
-        self.assertFalse(thread.is_alive(), "it hangs")
-        return errors[0] if errors else None
-
     def soon(self, call: Callable[[], object]) -> None:
         """It must neither hang nor raise."""
-        error = self.elsewhere(call)
+        error = in_another_thread(call)
         if error is not None:
             raise error
 
@@ -303,12 +285,12 @@ class InterruptedTests(WaitingTestCase):
         """It is refused before anything is done."""
         self.waiter._looked -= 1
         for call in (self.waiter.call, self.waiter.send):
-            self.assertIsInstance(self.elsewhere(partial(call, self.heard.append, "x")), WrongThread)
-        self.assertIsInstance(self.elsewhere(lambda: self.waiter.wait(lambda: True)), WrongThread)
-        self.assertIsInstance(self.elsewhere(self.waiter.look), WrongThread)
+            self.assertIsInstance(in_another_thread(partial(call, self.heard.append, "x")), WrongThread)
+        self.assertIsInstance(in_another_thread(lambda: self.waiter.wait(lambda: True)), WrongThread)
+        self.assertIsInstance(in_another_thread(self.waiter.look), WrongThread)
         self.waiter.loop.busy = True
-        self.assertIsNone(self.elsewhere(lambda: self.assertFalse(self.waiter.busy)))
-        self.assertIsInstance(self.elsewhere(lambda: self.waiter.call(self.heard.append, "x")), WrongThread)
+        self.assertIsNone(in_another_thread(lambda: self.assertFalse(self.waiter.busy)))
+        self.assertIsInstance(in_another_thread(lambda: self.waiter.call(self.heard.append, "x")), WrongThread)
         self.waiter.loop.busy = False
         self.assertEqual(self.heard, [])
 
