@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from txpika.channel import Channel
 from txpika.exceptions import ChannelClosed, ConnectionClosed, NoFreeChannels
 from txpika.patience import Patience
-from txpika.spec import RESOURCE_LOCKED, Exchange, Queue
+from txpika.spec import RESOURCE_LOCKED, Queue
 from txpika.spec import Channel as Methods
 from txpika.surviving import LeftOut, SurvivingChannel
 from txpika.topology import Step, Topology
@@ -59,10 +59,8 @@ class Recovery:
         @raise AMQPError: when the connection is lost meanwhile, or does not answer.
         """
         self._channel = None
-        for bindings in (False, True):  # which need the names that queues have got by then
-            for step in self._topology.plan():
-                if isinstance(step.method, Queue.Bind | Exchange.Bind) is bindings:
-                    await self._take(connection, step)
+        for step in self._topology.plan():  # whose bindings follow when a queue gets another name
+            await self._take(connection, step)
         scratch: Channel | None = self._channel
         if scratch is not None and scratch.is_open:
             await scratch.close(timeout=CALL_TIMEOUT)

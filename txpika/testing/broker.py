@@ -24,9 +24,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from txpika.core.consumers import REPLY_TO
 from txpika.interfaces import Clock, ITransport
 from txpika.testing.backlog import Entry
-from txpika.testing.channel import REPLY_TO, ServerChannel
+from txpika.testing.channel import ServerChannel
 from txpika.testing.connection import ServerConnection
 from txpika.testing.faults import Faults
 from txpika.testing.greeting import LIMITS, Limits

@@ -12,10 +12,12 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from txpika.core.consumers import REPLY_TO
 from txpika.core.content import Content
 from txpika.spec import (
     ACCESS_REFUSED,
     NO_ROUTE,
+    NOT_FOUND,
     NOT_IMPLEMENTED,
     Basic,
     BasicProperties,
@@ -32,8 +34,6 @@ from txpika.testing.sending import TAG, content_tail, deliver_head, get_ok, meth
 if TYPE_CHECKING:
     from txpika.testing.connection import ServerConnection
 
-#: What stands for the channel itself as a queue (rabbitmq.com/docs/direct-reply-to).
-REPLY_TO = "amq.rabbitmq.reply-to"
 #: Largest body, in bytes, as RabbitMQ's C{max_message_size}.
 MAX_MESSAGE_SIZE = 128 * 1024 * 1024
 #: Routes that a consumer remembers; at this many it starts anew.
@@ -355,7 +355,7 @@ class ServerChannel:
         """@raise Refused: There is none for C{""}."""
         if name or self.last_queue:
             return name or self.last_queue
-        raise Refused(404, "no previously declared queue")
+        raise Refused(NOT_FOUND, "no previously declared queue")
 
     def missing_queue(self, name: str) -> Refused:
         """@return: What to say of a queue that is not there."""

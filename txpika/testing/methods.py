@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from txpika.core.consumers import REPLY_TO
 from txpika.spec import (
     COMMAND_INVALID,
     NOT_ALLOWED,
@@ -23,7 +24,7 @@ from txpika.spec import (
     Queue,
     Tx,
 )
-from txpika.testing.channel import REPLY_TO, ServerChannel
+from txpika.testing.channel import ServerChannel
 from txpika.testing.errors import Refused, failed, in_exclusive_use, named
 from txpika.testing.queues import Queue as TheQueue
 from txpika.testing.rotation import Consumer
