@@ -161,7 +161,7 @@ class Declarations:
         @return: Fires with C{Queue.DeclareOk}: C{queue}, C{message_count}, C{consumer_count}.
         @raise ValueError: when a queue of the type in L{QueueArguments} cannot be like that.
         """
-        if isinstance(arguments, QueueArguments) and not passive:
+        if arguments is not None and not passive and isinstance(arguments, QueueArguments):
             arguments.check_declare(queue, durable, exclusive, auto_delete)
         table = arguments or {}
         return self.call(Queue.Declare(0, queue, passive, durable, exclusive, auto_delete, nowait, table), timeout)

@@ -260,7 +260,8 @@ class Channel:
             self._replied(method)
 
     def _replied(self, method: Method) -> None:
-        if not self.awaits(method):
+        waiting = self.outbox.waiting
+        if waiting is None or method.INDEX not in waiting.replies:
             if self.state == CLOSING:
                 return  # on its way when this side gave the channel up
             raise ProtocolError(f"{method.NAME} on channel {self.number}, which nothing asked for", COMMAND_INVALID)
@@ -278,7 +279,8 @@ class Channel:
             call.errback(result)
         else:
             call.callback(result)
-        self._connection.check_drained()
+        if self._connection.draining:
+            self._connection.check_drained()
 
     def _settled(self, number: int, multiple: bool, acked: bool) -> None:
         confirms = self.outbox.confirms

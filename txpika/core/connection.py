@@ -184,12 +184,10 @@ class Connection:
         self.wire.cork()
         try:
             self.wire.receive(data)
-        except FramingError as error:
+        except (FramingError, HandshakeError) as error:
             self._abort(error)
         except ProtocolError as error:
             self._protocol_error(error)
-        except HandshakeError as error:
-            self._abort(error)
         except BaseException:
             # Somebody's callback let it through, which none may. Where in the bytes we are is lost with it.
             self._abort(ConnectionLost("a callback raised through the protocol engine", initiator="local"))
@@ -197,7 +195,8 @@ class Connection:
         finally:
             self.reading = False
             try:
-                self._write_acks()
+                if self.acking:
+                    self._write_acks()
             finally:
                 self.wire.uncork()
             if self.intake.full:
@@ -224,7 +223,7 @@ class Connection:
 
     def resumeProducing(self) -> None:
         """The transport takes more."""
-        self.gate.reopen(TRANSPORT)
+        self.wire.together(self.gate.reopen, TRANSPORT)
 
     def stopProducing(self) -> None:
         """The transport will take no more; L{connection_lost} follows."""

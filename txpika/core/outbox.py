@@ -296,11 +296,15 @@ class Outbox:
         data = frame(FRAME_METHOD, self.number, method.encode())
         if len(data) > self._connection.tuned.frame_max:
             raise ValueError(f"{method.NAME}: {len(data)} bytes are over the frame_max of the connection")
-        self.check()
-        replies = () if getattr(method, "nowait", False) else method.REPLIES
+        if self.reason is not None or get_ident() != self._thread:
+            self.check()
+        replies = method.REPLIES
+        if replies and getattr(method, "nowait", False):
+            replies = ()
         call = Call(data, replies, finish, optional)
         if replies:
-            self._connection.need_answers()
+            if self._intake.paused:
+                self._connection.need_answers()
             call.completion = self._new(call.cancel)
             if timeout is not None:
                 call.limit(self._connection.clock, timeout, method.NAME)
@@ -309,7 +313,8 @@ class Outbox:
         return completion
 
     def _enqueue(self, call: Call) -> None:
-        self.acks.write()
+        if self.acks.pending:
+            self.acks.write()
         if self._queue or self.waiting is not None:
             self._queue.append(call)
         else:

@@ -144,7 +144,22 @@ class Wire:
         """Let it go, in one write of the transport."""
         self.corked = False
         self.write = self._through
-        self.flush()
+        if self._pieces:
+            self.flush()
+
+    def together(self, function: Callable[..., None], *arguments: object) -> None:
+        """
+        Call C{function}; what is written meanwhile leaves at its end. A program that waited for the transport publishes
+        in a loop from there, and to write each message by itself takes Twisted's transports 1.0 us more (3.11).
+        """
+        if self.corked:
+            function(*arguments)
+            return
+        self.cork()
+        try:
+            function(*arguments)
+        finally:
+            self.uncork()
 
     def _collect(self, data: bytes) -> None:
         self._pieces.append(data)

@@ -313,7 +313,7 @@ class Connection:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.insist, "connection.open: insist"):
+            if self.insist is not False and check_bit(self.insist, "connection.open: insist"):
                 bits |= 1
             return b"".join(
                 (
@@ -627,7 +627,7 @@ class Channel:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.active, "channel.flow: active"):
+            if self.active is not False and check_bit(self.active, "channel.flow: active"):
                 bits |= 1
             return b"\x00\x14\x00\x14" + OCTET.pack(bits)
 
@@ -659,7 +659,7 @@ class Channel:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.active, "channel.flow-ok: active"):
+            if self.active is not False and check_bit(self.active, "channel.flow-ok: active"):
                 bits |= 1
             return b"\x00\x14\x00\x15" + OCTET.pack(bits)
 
@@ -779,15 +779,15 @@ class Exchange:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.passive, "exchange.declare: passive"):
+            if self.passive is not False and check_bit(self.passive, "exchange.declare: passive"):
                 bits |= 1
-            if check_bit(self.durable, "exchange.declare: durable"):
+            if self.durable is not False and check_bit(self.durable, "exchange.declare: durable"):
                 bits |= 2
-            if check_bit(self.auto_delete, "exchange.declare: auto_delete"):
+            if self.auto_delete is not False and check_bit(self.auto_delete, "exchange.declare: auto_delete"):
                 bits |= 4
-            if check_bit(self.internal, "exchange.declare: internal"):
+            if self.internal is not False and check_bit(self.internal, "exchange.declare: internal"):
                 bits |= 8
-            if check_bit(self.nowait, "exchange.declare: nowait"):
+            if self.nowait is not False and check_bit(self.nowait, "exchange.declare: nowait"):
                 bits |= 16
             return b"".join(
                 (
@@ -863,9 +863,9 @@ class Exchange:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.if_unused, "exchange.delete: if_unused"):
+            if self.if_unused is not False and check_bit(self.if_unused, "exchange.delete: if_unused"):
                 bits |= 1
-            if check_bit(self.nowait, "exchange.delete: nowait"):
+            if self.nowait is not False and check_bit(self.nowait, "exchange.delete: nowait"):
                 bits |= 2
             return b"".join(
                 (
@@ -936,7 +936,7 @@ class Exchange:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.nowait, "exchange.bind: nowait"):
+            if self.nowait is not False and check_bit(self.nowait, "exchange.bind: nowait"):
                 bits |= 1
             return b"".join(
                 (
@@ -1016,7 +1016,7 @@ class Exchange:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.nowait, "exchange.unbind: nowait"):
+            if self.nowait is not False and check_bit(self.nowait, "exchange.unbind: nowait"):
                 bits |= 1
             return b"".join(
                 (
@@ -1107,15 +1107,15 @@ class Queue:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.passive, "queue.declare: passive"):
+            if self.passive is not False and check_bit(self.passive, "queue.declare: passive"):
                 bits |= 1
-            if check_bit(self.durable, "queue.declare: durable"):
+            if self.durable is not False and check_bit(self.durable, "queue.declare: durable"):
                 bits |= 2
-            if check_bit(self.exclusive, "queue.declare: exclusive"):
+            if self.exclusive is not False and check_bit(self.exclusive, "queue.declare: exclusive"):
                 bits |= 4
-            if check_bit(self.auto_delete, "queue.declare: auto_delete"):
+            if self.auto_delete is not False and check_bit(self.auto_delete, "queue.declare: auto_delete"):
                 bits |= 8
-            if check_bit(self.nowait, "queue.declare: nowait"):
+            if self.nowait is not False and check_bit(self.nowait, "queue.declare: nowait"):
                 bits |= 16
             return b"".join(
                 (
@@ -1216,7 +1216,7 @@ class Queue:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.nowait, "queue.bind: nowait"):
+            if self.nowait is not False and check_bit(self.nowait, "queue.bind: nowait"):
                 bits |= 1
             return b"".join(
                 (
@@ -1290,7 +1290,7 @@ class Queue:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.nowait, "queue.purge: nowait"):
+            if self.nowait is not False and check_bit(self.nowait, "queue.purge: nowait"):
                 bits |= 1
             return b"".join(
                 (
@@ -1369,11 +1369,11 @@ class Queue:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.if_unused, "queue.delete: if_unused"):
+            if self.if_unused is not False and check_bit(self.if_unused, "queue.delete: if_unused"):
                 bits |= 1
-            if check_bit(self.if_empty, "queue.delete: if_empty"):
+            if self.if_empty is not False and check_bit(self.if_empty, "queue.delete: if_empty"):
                 bits |= 2
-            if check_bit(self.nowait, "queue.delete: nowait"):
+            if self.nowait is not False and check_bit(self.nowait, "queue.delete: nowait"):
                 bits |= 4
             return b"".join(
                 (
@@ -1528,7 +1528,7 @@ class Basic:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.global_, "basic.qos: global_"):
+            if self.global_ is not False and check_bit(self.global_, "basic.qos: global_"):
                 bits |= 1
             return b"".join(
                 (
@@ -1597,13 +1597,13 @@ class Basic:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.no_local, "basic.consume: no_local"):
+            if self.no_local is not False and check_bit(self.no_local, "basic.consume: no_local"):
                 bits |= 1
-            if check_bit(self.no_ack, "basic.consume: no_ack"):
+            if self.no_ack is not False and check_bit(self.no_ack, "basic.consume: no_ack"):
                 bits |= 2
-            if check_bit(self.exclusive, "basic.consume: exclusive"):
+            if self.exclusive is not False and check_bit(self.exclusive, "basic.consume: exclusive"):
                 bits |= 4
-            if check_bit(self.nowait, "basic.consume: nowait"):
+            if self.nowait is not False and check_bit(self.nowait, "basic.consume: nowait"):
                 bits |= 8
             return b"".join(
                 (
@@ -1689,7 +1689,7 @@ class Basic:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.nowait, "basic.cancel: nowait"):
+            if self.nowait is not False and check_bit(self.nowait, "basic.cancel: nowait"):
                 bits |= 1
             return b"".join(
                 (
@@ -1769,9 +1769,9 @@ class Basic:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.mandatory, "basic.publish: mandatory"):
+            if self.mandatory is not False and check_bit(self.mandatory, "basic.publish: mandatory"):
                 bits |= 1
-            if check_bit(self.immediate, "basic.publish: immediate"):
+            if self.immediate is not False and check_bit(self.immediate, "basic.publish: immediate"):
                 bits |= 2
             return b"".join(
                 (
@@ -1881,7 +1881,7 @@ class Basic:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.redelivered, "basic.deliver: redelivered"):
+            if self.redelivered is not False and check_bit(self.redelivered, "basic.deliver: redelivered"):
                 bits |= 1
             return b"".join(
                 (
@@ -1937,7 +1937,7 @@ class Basic:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.no_ack, "basic.get: no_ack"):
+            if self.no_ack is not False and check_bit(self.no_ack, "basic.get: no_ack"):
                 bits |= 1
             return b"".join(
                 (
@@ -1989,7 +1989,7 @@ class Basic:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.redelivered, "basic.get-ok: redelivered"):
+            if self.redelivered is not False and check_bit(self.redelivered, "basic.get-ok: redelivered"):
                 bits |= 1
             return b"".join(
                 (
@@ -2070,7 +2070,7 @@ class Basic:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.multiple, "basic.ack: multiple"):
+            if self.multiple is not False and check_bit(self.multiple, "basic.ack: multiple"):
                 bits |= 1
             return b"".join(
                 (
@@ -2109,7 +2109,7 @@ class Basic:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.requeue, "basic.reject: requeue"):
+            if self.requeue is not False and check_bit(self.requeue, "basic.reject: requeue"):
                 bits |= 1
             return b"".join(
                 (
@@ -2146,7 +2146,7 @@ class Basic:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.requeue, "basic.recover-async: requeue"):
+            if self.requeue is not False and check_bit(self.requeue, "basic.recover-async: requeue"):
                 bits |= 1
             return b"\x00\x3c\x00\x64" + OCTET.pack(bits)
 
@@ -2178,7 +2178,7 @@ class Basic:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.requeue, "basic.recover: requeue"):
+            if self.requeue is not False and check_bit(self.requeue, "basic.recover: requeue"):
                 bits |= 1
             return b"\x00\x3c\x00\x6e" + OCTET.pack(bits)
 
@@ -2230,9 +2230,9 @@ class Basic:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.multiple, "basic.nack: multiple"):
+            if self.multiple is not False and check_bit(self.multiple, "basic.nack: multiple"):
                 bits |= 1
-            if check_bit(self.requeue, "basic.nack: requeue"):
+            if self.requeue is not False and check_bit(self.requeue, "basic.nack: requeue"):
                 bits |= 2
             return b"".join(
                 (
@@ -2278,7 +2278,7 @@ class Confirm:
 
         def encode(self) -> bytes:
             bits = 0
-            if check_bit(self.nowait, "confirm.select: nowait"):
+            if self.nowait is not False and check_bit(self.nowait, "confirm.select: nowait"):
                 bits |= 1
             return b"\x00\x55\x00\x0a" + OCTET.pack(bits)
 

@@ -7,7 +7,7 @@ Knows no particular method and no wire format; both are in the generated modules
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 from txpika.exceptions import DecodeError
 
@@ -40,9 +40,12 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
-class Method(ABC):
+class Method:
     """
     One AMQP method with its arguments, as attributes.
+
+    Without the metaclass of C{abc}, which makes C{isinstance} five times as slow (0.25 us on 3.11); mypy knows what is
+    abstract without it.
 
     @cvar NAME: As in C{"Queue.DeclareOk"}.
     @cvar INDEX: Class and method number in one: C{CLASS_ID << 16 | METHOD_ID}.
@@ -109,7 +112,7 @@ class Method(ABC):
         return f"<{self.NAME}({arguments})>"
 
 
-class Properties(ABC):
+class Properties:
     """
     The properties of a message.
 

@@ -357,7 +357,8 @@ def method_encode(method: Method, used: set[str]) -> list[str]:
         bits = "bits" if "OCTET.pack(bits)" not in pieces else f"bits_{len(pieces)}"
         lines.append(f"    {bits} = 0")
         for i, field in enumerate(group):
-            lines.append(f'    if check_bit(self.{field.attribute}, "{where}: {field.attribute}"):')
+            value = f"self.{field.attribute}"  # most are False, which costs no call
+            lines.append(f'    if {value} is not False and check_bit({value}, "{where}: {field.attribute}"):')
             lines.append(f"        {bits} |= {1 << i}")
         pieces.append(f"OCTET.pack({bits})")
     if len(pieces) == 2:

@@ -218,6 +218,8 @@ def encode_table(table: Mapping[str, object], path: str = "arguments") -> bytes:
     """
     if not isinstance(table, (dict, Mapping)):
         raise wrong_type(path, "a mapping", table)
+    if not table:
+        return b"\0\0\0\0"  # as most are
     writer = _Writer()
     writer.table(table, path)
     return bytes(writer.out)

@@ -68,7 +68,7 @@ def truncated(what: str) -> DecodeError:
 
 
 def _integer(value: int, where: str, packer: Struct) -> bytes:
-    if not isinstance(value, int) or isinstance(value, bool):
+    if value.__class__ is not int and (not isinstance(value, int) or isinstance(value, bool)):
         raise wrong_type(where, "int", value)
     try:
         return packer.pack(value)

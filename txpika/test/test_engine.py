@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from txpika.core.wire import MAX_CORKED
 from txpika.exceptions import (
     ChannelClosed,
     ConnectionClosed,
@@ -318,20 +319,40 @@ class GateTests(SynchronousTestCase):
         self.assertEqual(self.peer.connection.held, 0)
         self.assertIsNone(self.channel.publish("", "q", b"3"))
 
-    def test_transport_that_pauses_inside_write(self) -> None:
-        self.peer.transport.producer.pauseProducing()
-        held = [self.channel.publish("", "q", b"%d" % i) for i in range(3)]
+    def pause_inside_write(self) -> None:
         write = self.peer.transport.write
 
         def pausing(data: bytes) -> None:
             write(data)
             self.peer.transport.producer.pauseProducing()
 
-        self.peer.connection.wire.write = pausing
+        wire = self.peer.connection.wire
+        wire._through = wire.write = pausing
+
+    def test_transport_that_pauses_inside_write(self) -> None:
+        self.peer = Peer(ConnectionParameters()).open()
+        self.channel = self.peer.channel()
+        self.peer.transport.producer.pauseProducing()
+        held = [self.channel.publish("", "q", b"x" * MAX_CORKED) for _ in range(3)]
+        self.pause_inside_write()
         for count in range(1, 4):
             self.peer.transport.producer.resumeProducing()
             self.assertEqual(self.peer.names(), ["Basic.Publish"])
             self.assertEqual([each.called for each in held], [True] * count + [False] * (3 - count))
+
+    def test_what_resuming_lets_go_leaves_together(self) -> None:
+        self.peer.transport.producer.pauseProducing()
+        held = [self.channel.publish("", "q", b"%d" % i) for i in range(3)]
+        held[1].addCallback(lambda _: self.channel.publish("", "q", b"more"))
+        written: list[bytes] = []
+        wire = self.peer.connection.wire
+        wire._through = written.append
+        self.peer.transport.producer.resumeProducing()
+        self.assertEqual(len(written), 1)
+        self.assertIn(b"more", written[0])
+        self.assertTrue(all(each.called for each in held))
+        self.channel.publish("", "q", b"alone")
+        self.assertEqual(len(written), 2)
 
     def test_alarm_and_flow(self) -> None:
         for shut, opened in (
