@@ -39,7 +39,9 @@ class BlockingMethods:
         return self.connection.result_of(self._waiter.send(lambda: function(*arguments, **more)))
 
     def _call(self, method: Method, timeout: float | None) -> Any:
-        return self._do(self._core.call, method, timeout=timeout)
+        if timeout is not None:
+            seconds("timeout", timeout)
+        return self.connection.result_of(self._waiter.send(self._core.call, method, None, timeout))
 
     # Exchanges
 

@@ -101,10 +101,47 @@ class PollPoller(Poller):
 
 
 class EPollPoller(Poller):
-    """Linux's C{epoll(7)}."""
+    """
+    Linux's C{epoll(7)}, whose values are those of L{READ} and L{WRITE}. Without C{selectors}, whose Python in between
+    takes 1.5 us a wait (3.11).
+    """
 
     NAME = "epoll"
     SELECTOR = "EpollSelector"
+
+    def __init__(self) -> None:
+        if not self.available():
+            raise ValueError(f"this system has no {self.NAME}")
+        self._epoll = select.epoll()
+        self._events: dict[int, int] = {}
+
+    def register(self, fd: int, events: int) -> None:
+        """As of all."""
+        wanted = events & (READ | WRITE)
+        if not wanted:
+            if self._events.pop(fd, None) is not None:
+                with contextlib.suppress(OSError):  # it is closed, and forgotten by that
+                    self._epoll.unregister(fd)
+        elif fd in self._events:
+            self._epoll.modify(fd, wanted)
+            self._events[fd] = wanted
+        else:
+            self._epoll.register(fd, wanted)
+            self._events[fd] = wanted
+
+    def wait(self, timeout: float) -> list[tuple[int, int]]:
+        """As of all. An error, and the end, are something to read and to write, for who waits for these."""
+        return [
+            (fd, events if events in (READ, WRITE) else self._of_interest(fd, events))
+            for fd, events in self._epoll.poll(timeout)
+        ]
+
+    def _of_interest(self, fd: int, events: int) -> int:
+        return self._events.get(fd, 0) & (READ * bool(events & ~WRITE) | WRITE * bool(events & ~READ))
+
+    def close(self) -> None:
+        """As of all."""
+        self._epoll.close()
 
 
 class KQueuePoller(Poller):
@@ -258,8 +295,10 @@ class IOLoop:
             if self._calls or self._stopping:
                 timeout = 0
             elif self._timers:
-                timeout = min(timeout, max(0.0, self._timers[0].when - self.seconds()))
-            ready = self.poller.wait(min(timeout, MAX_WAIT))
+                left = self._timers[0].when - self.seconds()
+                if left < timeout:
+                    timeout = left if left > 0 else 0
+            ready = self.poller.wait(timeout if timeout < MAX_WAIT else MAX_WAIT)
         except (OSError, ValueError):
             if not self.closed:
                 raise
@@ -284,9 +323,12 @@ class IOLoop:
 
     def run_due(self) -> None:
         """Call what is to be called now: timers, and what came by L{add_callback}."""
-        self._run_timers()
-        for _ in range(len(self._calls)):  # those that come meanwhile have their turn next time
-            self._run(self._calls.popleft())
+        if self._timers:
+            self._run_timers()
+        calls = self._calls
+        for _ in range(len(calls)):  # those that come meanwhile have their turn next time
+            if calls:  # one may have been taken back
+                self._run(calls.popleft())
 
     def _run(self, function: Callable[..., object], *args: Any) -> None:
         try:
@@ -400,6 +442,13 @@ class IOLoop:
             self._ring()
 
     add_callback_threadsafe = add_callback
+
+    def take_back(self, callback: Callable[[], object]) -> None:
+        """Undo L{add_callback}, if that was the latest. For the loop's thread."""
+        with contextlib.suppress(IndexError):
+            latest = self._calls.pop()
+            if latest is not callback:
+                self._calls.append(latest)  # another thread's, perhaps, which must not be lost
 
     def wake(self) -> None:
         """Called by a signal's handler from inside a wait: end that."""

@@ -73,6 +73,7 @@ class SocketTransport:
         self._pieces: list[bytes] = []
         self._sending = memoryview(b"")
         self._flush_due = False
+        self._flush_call = self._flush_now
         self._producer: Any = None
         self._producer_paused = False
         self._reading = True
@@ -95,7 +96,7 @@ class SocketTransport:
         self.buffered += len(data)
         if not self._flush_due:
             self._flush_due = True
-            self._loop.add_callback(self.flush)
+            self._loop.add_callback(self._flush_call)
         elif self.buffered >= SEND_AT and not self._events & WRITE:
             self.flush()
         if self.buffered > HIGH_WATER and not self._producer_paused and self._producer is not None:
@@ -136,7 +137,9 @@ class SocketTransport:
 
     def flush(self) -> None:
         """Send what waits, as far as the socket takes it now."""
-        self._flush_due = False
+        if self._flush_due:
+            self._flush_due = False
+            self._loop.take_back(self._flush_call)  # else the loop would not sleep, and take a turn more for each call
         if self._lost or self._broken:
             return
         try:
@@ -163,6 +166,11 @@ class SocketTransport:
             self.flushed(self.buffered)
         elif self._losing:
             self._lose(None)
+
+    def _flush_now(self) -> None:
+        """The end of the turn."""
+        self._flush_due = False
+        self.flush()
 
     def _cannot_send(self, error: OSError) -> None:
         """The peer takes no more; it may have told why."""

@@ -182,18 +182,21 @@ class Running:
         @raise RecursiveOperationDetected: likewise.
         @raise BaseException: what L{close} was told, when a signal's handler called that meanwhile.
         """
-        self.check()
-        deadline = None if timeout is None else self.loop.seconds() + timeout
+        if self.loop.busy or get_ident() != self._thread:
+            self.check()
+        deadline = None if timeout is None else monotonic() + timeout
         looked = False
         self._waits += 1
         try:
             while not ready():
                 if self.closed:
                     raise fresh(self._reason or RuntimeError("the connection was closed"))
-                left = MAX_WAIT if deadline is None else deadline - self.loop.seconds()
-                if left <= 0 and looked:
-                    return False
-                self._run_loop(max(0.0, left))
+                left = MAX_WAIT if deadline is None else deadline - monotonic()
+                if left <= 0:
+                    if looked:
+                        return False
+                    left = 0.0
+                self._run_loop(left)
                 looked = True
         finally:
             self._waits -= 1
@@ -202,7 +205,7 @@ class Running:
 
     def _run_loop(self, timeout: float) -> None:
         self.loop.run_once(timeout)
-        self._looked = self.loop.seconds()
+        self._looked = monotonic()
         if self._put_off:
             self._catch_up()
 

@@ -256,6 +256,29 @@ class LoopTests(SynchronousTestCase):
         self.loop.callLater(0, self.loop.stop)
         self.loop.loop()
 
+    def test_a_call_taken_back(self) -> None:
+        def call() -> None:
+            self.events.append("taken back")
+
+        self.loop.add_callback(call)
+        self.loop.take_back(call)
+        self.loop.take_back(call)
+        self.loop.add_callback(call)
+        self.loop.add_callback(lambda: self.events.append("another"))
+        self.loop.take_back(call)
+        self.loop.run_once(0)
+        self.assertEqual(self.events, ["taken back", "another"], "only the latest can be")
+
+    def test_a_call_takes_back_the_next(self) -> None:
+        def second() -> None:
+            self.events.append("second")
+
+        self.loop.add_callback(lambda: self.loop.take_back(second))
+        self.loop.add_callback(second)
+        self.loop.run_once(0)
+        self.loop.run_once(0)
+        self.assertEqual(self.events, [])
+
     def test_callbacks_of_callbacks_leave_room_for_others(self) -> None:
         def again() -> None:
             self.loop.add_callback(again)

@@ -154,6 +154,22 @@ class TransportTests(SocketsTestCase):
         os.write(other, b"x")
         self.assertEqual(self.take(), b"x")
 
+    def test_a_flush_leaves_nothing_to_do_for_the_loop(self) -> None:
+        timeouts: list[float] = []
+
+        def wait(timeout: float) -> list[tuple[int, int]]:
+            timeouts.append(timeout)
+            return []
+
+        self.patch(self.loop.poller, "wait", wait)
+        self.transport.write(b"a")
+        self.transport.flush()
+        self.loop.run_once(10)
+        self.transport.write(b"b")
+        self.loop.run_once(10)
+        self.assertEqual(timeouts, [10, 0])
+        self.assertEqual(self.take(), b"ab")
+
     def test_flush_sends_now(self) -> None:
         self.transport.write(b"now")
         self.transport.flush()
