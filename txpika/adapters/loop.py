@@ -445,10 +445,10 @@ class IOLoop:
 
     def take_back(self, callback: Callable[[], object]) -> None:
         """Undo L{add_callback}, if that was the latest. For the loop's thread."""
-        with contextlib.suppress(IndexError):
+        if self._calls:  # which other threads only add to
             latest = self._calls.pop()
             if latest is not callback:
-                self._calls.append(latest)  # another thread's, perhaps, which must not be lost
+                self._calls.append(latest)
 
     def wake(self) -> None:
         """Called by a signal's handler from inside a wait: end that."""

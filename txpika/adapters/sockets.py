@@ -69,7 +69,7 @@ class SocketTransport:
         self._loop = loop
         self._stream = stream
         #: Bytes that TLS has decrypted and nobody has read: the loop cannot see them.
-        self._unseen: Callable[[], int] = getattr(sock, "pending", lambda: 0)
+        self._unseen: Callable[[], int] | None = getattr(sock, "pending", None)
         self._pieces: list[bytes] = []
         self._sending = memoryview(b"")
         self._flush_due = False
@@ -130,7 +130,7 @@ class SocketTransport:
         """Read again."""
         self._reading = True
         self._watch()
-        if self._unseen():
+        if self._unseen is not None and self._unseen():
             self._loop.add_callback(self._read)
 
     # Sending
@@ -240,9 +240,9 @@ class SocketTransport:
                 self._lose(EOFError("the peer closed it"))
                 return
             self._stream.data_received(data)
-            if len(data) < READ_SIZE and not self._unseen():
+            if len(data) < READ_SIZE and (self._unseen is None or not self._unseen()):
                 return
-        if self._unseen():
+        if self._unseen is not None and self._unseen():
             self._loop.add_callback(self._read)
 
     # The end

@@ -72,7 +72,9 @@ class Waiting:
 
     def callback(self, result: Any) -> None:
         """The result: pass it on unless nobody waits any more."""
-        completion = self._let_go()
+        completion, self.completion = self.completion, None
+        if self._timer is not None:
+            self._stop_timer()
         if completion is not None:
             completion.callback(result)
 
@@ -85,9 +87,12 @@ class Waiting:
     def _let_go(self) -> Any:
         completion, self.completion = self.completion, None
         if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            self._stop_timer()
         return completion
+
+    def _stop_timer(self) -> None:
+        self._timer.cancel()
+        self._timer = None
 
 
 class Call(Waiting):

@@ -344,6 +344,10 @@ class Outbox:
     def advance(self) -> None:
         """Write what waits in the queue, as far as it may be written."""
         queue = self._queue
+        if not queue:
+            self._connection.holding.pop(self, None)
+            self.update()
+            return
         written: list[HeldPublish] = []
         while queue and self.waiting is None:
             item = queue[0]
