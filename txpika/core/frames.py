@@ -41,11 +41,14 @@ MIN_PIECE = 512
 #: Routes and targets remembered for the short road. More than this many distinct ones and they start anew.
 MAX_REMEMBERED = 1024
 
+#: Largest header frame on the short road, in bytes of payload, and how many sizes of it a consumer tells apart.
+MAX_SHORT_HEADER = 4096
+MAX_LAYOUTS = 256
+
 _FRAME = struct.Struct(">BHI")
-_HEADER = struct.Struct(">BHIIQ")
-_TAG = struct.Struct(">Q")
+_MIDDLE = struct.Struct(">BBH")
 _DELIVER = b"\x00\x3c\x00\x3c"  # class basic, method deliver
-_BASIC_CONTENT = 60 << 16  # class basic, weight 0
+_BASIC_CONTENT = b"\0\x3c\0\0"  # class basic, weight 0
 #: Octets of the smallest delivery before its body: method frame with empty names, header frame without properties.
 _SMALLEST = 8 + 4 + 1 + 8 + 1 + 1 + 1 + 8 + 14
 
@@ -72,17 +75,27 @@ class Sink(Protocol):
         """The body frame is over, its bytes were passed on."""
 
 
+#: Reads one whole delivery from where its delivery tag is; how many octets it reads; what the header frame and the
+#: body frame must begin with.
+Layout = tuple[Callable[[bytes, int], tuple[int, bytes, bytes, int, bytes, bytes, int]], int, bytes, bytes]
+
+
 class Target(NamedTuple):
-    """Where the short road leads for deliveries whose frames begin alike, and where in them things are."""
+    """
+    Where the short road leads for deliveries whose frames begin alike, and where in them things are.
+
+    @ivar size_at: Where the last two octets are of the size of the header frame.
+    @ivar layouts: By that size.
+    """
 
     arrivals: Any
     acks: Any
     consumer_tag: str
     deliver: Callable[[Delivery], None]
     unacked: dict[int, None] | None
-    number: int
     tag_at: int
-    head: int
+    size_at: int
+    layouts: dict[int, Layout]
 
 
 def check_first_bytes(data: bytes) -> bool:
@@ -212,44 +225,46 @@ class FrameReceiver:
                     if data.startswith(_DELIVER, offset + 7) and self._learn(data, offset, end):
                         continue
                 else:
-                    arrivals, acks, consumer_tag, deliver, unacked, number, tag_at, head = target
-                    tag_at += offset
-                    head += offset
-                    if head + 22 <= end:
-                        kind, same, properties_size, content, size = _HEADER.unpack_from(data, head)
-                        body_at = head + 8 + properties_size
-                        stop = body_at + size + 8 if size else body_at
-                        if (
-                            stop <= end
-                            and kind == FRAME_HEADER
-                            and same == number
-                            and content == _BASIC_CONTENT
-                            and 14 <= properties_size <= MAX_HEADER_FRAME
-                            and data[body_at - 1] == FRAME_END
-                            and size <= self._max_short
-                            and (
-                                not size
-                                or (
-                                    data[stop - 1] == FRAME_END
-                                    and _FRAME.unpack_from(data, body_at) == (FRAME_BODY, number, size)
-                                )
-                            )
-                            and arrivals.content is None
-                        ):
-                            tag = _TAG.unpack_from(data, tag_at)[0]
-                            route = routes.get(data[tag_at + 8 : head])
-                            if route is None:
-                                if self._learn(data, offset, end):
-                                    continue
-                            elif tag == acks.delivered + 1:
-                                acks.delivered = tag
-                                if unacked is not None:
-                                    unacked[tag] = None
-                                raw_properties = data[head + 19 : body_at - 1]
-                                body = data[body_at + 7 : stop - 1] if size else b""
-                                offset = stop
-                                deliver(Delivery(acks, consumer_tag, tag, route, raw_properties, body))
+                    arrivals, acks, consumer_tag, deliver, unacked, tag_at, size_at, layouts = target
+                    size_at += offset
+                    if size_at + 2 <= end:
+                        # One struct reads all that is between delivery tag and body, and what must be as it always is
+                        # comes as bytes: a third less than field by field.
+                        layout = layouts.get(data[size_at] << 8 | data[size_at + 1])
+                        tag_at += offset
+                        if layout is None:
+                            if self._lay_out(target, data, offset, end):
                                 continue
+                        elif tag_at + layout[1] <= end:
+                            read, span, header, body_begin = layout
+                            tag, route_bytes, begin, size, raw_properties, middle, body_size = read(data, tag_at)
+                            body_at = tag_at + span
+                            stop = body_at + size + 1
+                            if (
+                                body_size == size
+                                and stop <= end
+                                and begin == header
+                                and middle == body_begin
+                                and data[stop - 1] == FRAME_END
+                                and 0 < size <= self._max_short
+                                and tag == acks.delivered + 1
+                                and arrivals.content is None
+                            ):
+                                route = routes.get(route_bytes)
+                                if route is None:
+                                    if self._learn(data, offset, end):
+                                        continue
+                                else:
+                                    acks.delivered = tag
+                                    if unacked is not None:
+                                        unacked[tag] = None
+                                    offset = stop
+                                    deliver(
+                                        Delivery(
+                                            acks, consumer_tag, tag, route, raw_properties, data[body_at : stop - 1]
+                                        )
+                                    )
+                                    continue
             if end - offset < 7:
                 break
             stop = self._receive_frame(data, offset, end)
@@ -367,8 +382,32 @@ class FrameReceiver:
             consumer.consumer_tag,
             consumer.deliver,
             None if consumer.no_ack else channel.acks.unacked,
-            number,
             tag_at - offset,
-            head - offset,
+            head - offset + 5,
+            {},
+        )
+        return True
+
+    def _lay_out(self, target: Target, data: bytes, offset: int, end: int) -> bool:
+        """
+        Remember how a delivery to C{target} is read whose header frame has the size of this one.
+
+        @return: Whether the short road may take it. C{False} for whatever is not whole or out of the ordinary.
+        """
+        head = offset + target.size_at - 5
+        if head + 7 > end:
+            return False
+        kind, number, size = _FRAME.unpack_from(data, head)
+        if kind != FRAME_HEADER or not 14 <= size <= MAX_SHORT_HEADER:
+            return False
+        if len(target.layouts) >= MAX_LAYOUTS:
+            target.layouts.clear()
+        route = head - offset - target.tag_at - 8
+        layout = struct.Struct(f">Q{route}s11sQ{size - 12}s4sI")
+        target.layouts[size] = (
+            layout.unpack_from,
+            layout.size,
+            _FRAME.pack(FRAME_HEADER, number, size) + _BASIC_CONTENT,
+            _MIDDLE.pack(FRAME_END, FRAME_BODY, number),
         )
         return True
