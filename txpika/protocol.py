@@ -23,6 +23,7 @@ from txpika.instrumenting import ObservedChannel, Observer, instruments_of
 from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters, seconds
 from txpika.provider import ask
+from txpika.results import Result
 from txpika.spec import Connection as Methods
 from txpika.uri import parameters_of
 
@@ -138,7 +139,7 @@ class AMQPProtocol(Protocol):
         if self._core.in_handshake:
             return self.when_open().addCallback(lambda _: self.attach(face, timeout))
         try:
-            core = self._core.open_channel(Deferred, timeout)
+            core = self._core.open_channel(Result, timeout)
         except WrongThread:
             raise
         except AMQPError as error:

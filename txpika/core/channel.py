@@ -8,7 +8,6 @@ Deferreds, callbacks' arguments or loops. The order of what is written is L{txpi
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +39,6 @@ from txpika.spec import Channel as Methods
 if TYPE_CHECKING:
     from txpika.core.connection import Connection
 
-_ACK_ARGUMENTS = struct.Struct(">QB")
-#: Class and method of a confirmation, and the size of its payload.
-_CONFIRMED = b"\x00\x3c\x00\x50"
-
 
 class Channel:
     """
@@ -68,7 +63,8 @@ class Channel:
 
         @param number: Its number on the wire, from 1.
         @param completion: Makes what each call returns, an L{ICompletion}; may be called with a canceller, which it
-            calls with itself when its caller stops waiting.
+            calls with itself when its caller stops waiting. If it has an C{announce}, that is told of those about to
+            succeed: see L{Confirms.__init__}.
         @param timeout: How long to wait for the broker to open it, in seconds.
         """
         self._connection = connection
@@ -78,6 +74,7 @@ class Channel:
         self.face: Any = None
         self.state = AWAITING_CHANNEL_OPEN_OK
         self.ended = False
+        self._announce = getattr(completion, "announce", None)
         self.outbox = Outbox(connection, number, completion)
         self.publish = self.outbox.publish
         self.call = self.outbox.call
@@ -122,7 +119,7 @@ class Channel:
             if reply is None and cancelled:
                 self.mode = "" if self.outbox.confirms is None else "confirm"
             elif self.outbox.confirms is None:
-                self.outbox.confirms = Confirms()
+                self.outbox.confirms = Confirms(self._announce)
             return reply
 
         self._enter("confirm")
@@ -208,6 +205,19 @@ class Channel:
 
     # What the broker sent
 
+    def confirmed(self, number: int, bits: int) -> None:
+        """
+        C{basic.ack}, on the short road: 1.1 us of engine instead of 3 when the broker confirms one by one (3.11).
+
+        @raise ProtocolError: when it is out of place.
+        """
+        if self.arrivals.content is not None:
+            self._out_of_place()
+        self._settled(number, bool(bits & 1), True)
+
+    def _out_of_place(self) -> None:
+        raise ProtocolError(f"a method inside the content of a message on channel {self.number}", UNEXPECTED_FRAME)
+
     def method_received(self, payload: bytes) -> None:
         """
         A method frame for this channel.
@@ -215,11 +225,7 @@ class Channel:
         @raise ProtocolError: when it is out of place or does not decode.
         """
         if self.arrivals.content is not None:
-            raise ProtocolError(f"a method inside the content of a message on channel {self.number}", UNEXPECTED_FRAME)
-        if payload.startswith(_CONFIRMED) and len(payload) == 13:
-            number, multiple = _ACK_ARGUMENTS.unpack_from(payload, 4)
-            self._settled(number, bool(multiple & 1), True)
-            return
+            self._out_of_place()
         method = self._connection.decode(payload)
         if method.CLASS_ID == 10 or not method.FROM_SERVER:
             raise ProtocolError(f"{method.NAME} on channel {self.number}", COMMAND_INVALID)

@@ -9,7 +9,7 @@ messages; never a frame or the wire. A publish ends once: acked, nacked, returne
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from txpika.exceptions import CloseReason, NackError, OutcomeUnknown, ReturnedError
@@ -33,9 +33,14 @@ class Confirms:
     @ivar unconfirmed: Completion by number, for each publish not yet settled, in order.
     """
 
-    __slots__ = ("_lowest", "_mandatory", "_mandatory_count", "_returned", "last", "unconfirmed")
+    __slots__ = ("_announce", "_lowest", "_mandatory", "_mandatory_count", "_returned", "last", "unconfirmed")
 
-    def __init__(self) -> None:
+    def __init__(self, announce: Callable[..., None] | None = None) -> None:
+        """
+        @param announce: Called before several completions end with C{None}, in their order: with L{unconfirmed}, their
+            numbers (some of which may be gone), and a function that ends the one of a number at once.
+        """
+        self._announce = announce
         self.last = 0
         self.unconfirmed: dict[int, Any] = {}
         self._lowest = 1
@@ -127,11 +132,18 @@ class Confirms:
         if number - self._lowest > 2 * len(self.unconfirmed):
             numbers = [each for each in self.unconfirmed if each <= number]
         self._lowest = max(self._lowest, number + 1)
+        if acked and self._announce is not None and not self._returned:
+            self._announce(self.unconfirmed, numbers, self._take_acked)
         for each in numbers:
             completion = self.unconfirmed.pop(each, None)
             if completion is not None:
                 self._complete(each, completion, acked)
         return True
+
+    def _take_acked(self, number: int) -> None:
+        completion = self.unconfirmed.pop(number, None)
+        if completion is not None:
+            completion.callback(None)
 
     def abandon(self, reason: CloseReason) -> None:
         """The channel or connection ended: what is unsettled is unknown, what was returned is returned."""

@@ -13,12 +13,12 @@ leaves to the general one, which knows the errors.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from txpika.core.content import Content
+from txpika.core.shortcuts import ACK_AT, ACK_SIZE, Shortcuts
 from txpika.exceptions import FramingError, IncompatibleProtocolError, ProtocolError, ProtocolVersionMismatch
-from txpika.message import Delivery, Route
+from txpika.message import Delivery
 from txpika.spec import (
     COMMAND_INVALID,
     FRAME_BODY,
@@ -38,19 +38,12 @@ MAX_HEADER_FRAME = 256 * 1024
 #: A BODY frame not yet whole is passed on in pieces of at least this many bytes, so that a peer which sends few bytes
 #: at a time does not make many small objects of them.
 MIN_PIECE = 512
-#: Routes and targets remembered for the short road. More than this many distinct ones and they start anew.
-MAX_REMEMBERED = 1024
-
-#: Largest header frame on the short road, in bytes of payload, and how many sizes of it a consumer tells apart.
-MAX_SHORT_HEADER = 4096
-MAX_LAYOUTS = 256
+#: A message that is not whole at the end of a read, and has no more bytes than this, is taken together with the next
+#: read; in it, and in larger ones, each frame is taken when it is whole.
+MAX_WHOLE = 16 * 1024
 
 _FRAME = struct.Struct(">BHI")
-_MIDDLE = struct.Struct(">BBH")
-_DELIVER = b"\x00\x3c\x00\x3c"  # class basic, method deliver
-_BASIC_CONTENT = b"\0\x3c\0\0"  # class basic, weight 0
-#: Octets of the smallest delivery before its body: method frame with empty names, header frame without properties.
-_SMALLEST = 8 + 4 + 1 + 8 + 1 + 1 + 1 + 8 + 14
+_SETTLED = struct.Struct(">QB")
 
 
 class Sink(Protocol):
@@ -73,29 +66,6 @@ class Sink(Protocol):
 
     def body_finished(self, number: int) -> None:
         """The body frame is over, its bytes were passed on."""
-
-
-#: Reads one whole delivery from where its delivery tag is; how many octets it reads; what the header frame and the
-#: body frame must begin with.
-Layout = tuple[Callable[[bytes, int], tuple[int, bytes, bytes, int, bytes, bytes, int]], int, bytes, bytes]
-
-
-class Target(NamedTuple):
-    """
-    Where the short road leads for deliveries whose frames begin alike, and where in them things are.
-
-    @ivar size_at: Where the last two octets are of the size of the header frame.
-    @ivar layouts: By that size.
-    """
-
-    arrivals: Any
-    acks: Any
-    consumer_tag: str
-    deliver: Callable[[Delivery], None]
-    unacked: dict[int, None] | None
-    tag_at: int
-    size_at: int
-    layouts: dict[int, Layout]
 
 
 def check_first_bytes(data: bytes) -> bool:
@@ -151,8 +121,8 @@ class FrameReceiver:
         self._left = 0
         self._number = 0
         self._content: Content | None = None
-        self._targets: dict[bytes, Target] = {}
-        self._routes: dict[bytes, Route] = {}
+        self._shortcuts = Shortcuts(sink)
+        self._same = False
 
     @property
     def buffered(self) -> int:
@@ -176,7 +146,8 @@ class FrameReceiver:
 
     def forget(self) -> None:
         """A channel or a consumer is gone: the short road must not lead there any more."""
-        self._targets.clear()
+        self._same = False
+        self._shortcuts.forget()
 
     def halt(self) -> None:
         """Drop all that was and will be received."""
@@ -184,7 +155,7 @@ class FrameReceiver:
         self._tail = b""
         self._left = 0
         self._content = None
-        self._targets.clear()
+        self.forget()
 
     def receive(self, data: bytes) -> None:
         """
@@ -215,56 +186,67 @@ class FrameReceiver:
 
         @return: Where what is not whole begins.
         """
-        targets = self._targets
-        routes = self._routes
+        shortcuts = self._shortcuts
+        targets, routes, settlers, learn = shortcuts.targets, shortcuts.routes, shortcuts.settlers, shortcuts.learn
+        max_short = self._max_short
+        begin = offset
+        key = b""
+        self._same = False
         while not self.halted:
-            if end - offset >= _SMALLEST:
-                # The short road: one slice names frame size, channel and consumer at once, another the route.
-                target = targets.get(data[offset : offset + 12 + data[offset + 11]])
-                if target is None:
-                    if data.startswith(_DELIVER, offset + 7) and self._learn(data, offset, end):
-                        continue
-                else:
-                    arrivals, acks, consumer_tag, deliver, unacked, tag_at, size_at, layouts = target
-                    size_at += offset
-                    if size_at + 2 <= end:
-                        # One struct reads all that is between delivery tag and body, and what must be as it always is
-                        # comes as bytes: a third less than field by field.
-                        layout = layouts.get(data[size_at] << 8 | data[size_at + 1])
-                        tag_at += offset
-                        if layout is None:
-                            if self._lay_out(target, data, offset, end):
+            if end - offset >= ACK_SIZE:
+                # The short road. What was true of the delivery before holds as long as they begin alike: frame size,
+                # channel, consumer (C{startswith}: 0.06 us; a slice and a look into a dictionary: 0.2 us).
+                again = self._same and data.startswith(key, offset)
+                if not again:
+                    self._same = False
+                    key = data[offset : offset + 12 + data[offset + 11]]
+                    target = targets.get(key)
+                    if target is None:
+                        settle = settlers.get(data[offset : offset + ACK_AT])
+                        if settle is None:
+                            if learn(data, offset, end):
                                 continue
-                        elif tag_at + layout[1] <= end:
-                            read, span, header, body_begin = layout
-                            tag, route_bytes, begin, size, raw_properties, middle, body_size = read(data, tag_at)
-                            body_at = tag_at + span
-                            stop = body_at + size + 1
-                            if (
-                                body_size == size
-                                and stop <= end
-                                and begin == header
-                                and middle == body_begin
-                                and data[stop - 1] == FRAME_END
-                                and 0 < size <= self._max_short
-                                and tag == acks.delivered + 1
-                                and arrivals.content is None
-                            ):
-                                route = routes.get(route_bytes)
-                                if route is None:
-                                    if self._learn(data, offset, end):
-                                        continue
-                                else:
-                                    acks.delivered = tag
-                                    if unacked is not None:
-                                        unacked[tag] = None
-                                    offset = stop
-                                    deliver(
-                                        Delivery(
-                                            acks, consumer_tag, tag, route, raw_properties, data[body_at : stop - 1]
-                                        )
-                                    )
+                        elif data[offset + ACK_SIZE - 1] == FRAME_END:
+                            number, bits = _SETTLED.unpack_from(data, offset + ACK_AT)
+                            offset += ACK_SIZE
+                            settle(number, bits)
+                            continue
+                    elif target.arrivals.content is None:
+                        acks, consumer_tag, deliver, unacked, _, tag_at, size_at, layouts = target
+                        size_at += offset
+                        if size_at + 2 <= end:
+                            layout = layouts.get(data[size_at] << 8 | data[size_at + 1])
+                            if layout is not None:
+                                read, span, between = layout
+                                span += tag_at
+                                self._same = True
+                            elif learn(data, offset, end):
+                                continue
+                if self._same:
+                    body_at = offset + span
+                    if body_at <= end:
+                        # One struct reads it all, and what must be as it always is comes in few pieces (0.13 us).
+                        tag, head, size, raw_properties, after = read(data, offset + tag_at)
+                        if after == between + size and 0 < size <= max_short and tag == acks.delivered + 1:
+                            stop = body_at + size
+                            route = routes.get(head)
+                            if route is None:
+                                if learn(data, offset, end):
                                     continue
+                            elif stop >= end:
+                                if offset > begin and size <= MAX_WHOLE:
+                                    break  # whole with the next read, most likely
+                            elif data[stop] == FRAME_END:
+                                acks.delivered = tag
+                                if unacked is not None:
+                                    unacked[tag] = None
+                                offset = stop + 1
+                                deliver(Delivery(acks, consumer_tag, tag, route, raw_properties, data[body_at:stop]))
+                                continue
+                    if again:
+                        self._same = False
+                        continue  # not quite alike: with another layout, perhaps
+                    self._same = False
             if end - offset < 7:
                 break
             stop = self._receive_frame(data, offset, end)
@@ -344,70 +326,3 @@ class FrameReceiver:
         self._left, self._content = 0, None
         self._sink.body_finished(self._number)
         return stop
-
-    def _learn(self, data: bytes, offset: int, end: int) -> bool:
-        """
-        Remember where the delivery at C{offset} leads.
-
-        @return: Whether the short road may take it. C{False} for whatever is not whole, unknown or ill-formed.
-        """
-        kind, number, size = _FRAME.unpack_from(data, offset)
-        channel = self._sink.channels.get(number)
-        head = offset + size + 8
-        tag_at = offset + 12 + data[offset + 11]
-        if kind != FRAME_METHOD or channel is None or not tag_at + 11 < head <= end or size > MAX_HEADER_FRAME:
-            return False
-        consumer = channel.consumers.get(data[offset + 12 : tag_at])
-        exchange_at = tag_at + 9
-        key_at = exchange_at + 1 + data[exchange_at]
-        if (
-            consumer is None
-            or key_at >= head - 1
-            or key_at + 1 + data[key_at] != head - 1
-            or data[head - 1] != FRAME_END
-        ):
-            return False
-        if len(self._targets) >= MAX_REMEMBERED:
-            self._targets.clear()
-        if len(self._routes) >= MAX_REMEMBERED:
-            self._routes.clear()
-        self._routes[data[tag_at + 8 : head]] = (
-            bool(data[tag_at + 8] & 1),
-            str(data[exchange_at + 1 : key_at], "utf-8", "surrogateescape"),
-            str(data[key_at + 1 : head - 1], "utf-8", "surrogateescape"),
-        )
-        self._targets[data[offset:tag_at]] = Target(
-            channel.arrivals,
-            channel.acks,
-            consumer.consumer_tag,
-            consumer.deliver,
-            None if consumer.no_ack else channel.acks.unacked,
-            tag_at - offset,
-            head - offset + 5,
-            {},
-        )
-        return True
-
-    def _lay_out(self, target: Target, data: bytes, offset: int, end: int) -> bool:
-        """
-        Remember how a delivery to C{target} is read whose header frame has the size of this one.
-
-        @return: Whether the short road may take it. C{False} for whatever is not whole or out of the ordinary.
-        """
-        head = offset + target.size_at - 5
-        if head + 7 > end:
-            return False
-        kind, number, size = _FRAME.unpack_from(data, head)
-        if kind != FRAME_HEADER or not 14 <= size <= MAX_SHORT_HEADER:
-            return False
-        if len(target.layouts) >= MAX_LAYOUTS:
-            target.layouts.clear()
-        route = head - offset - target.tag_at - 8
-        layout = struct.Struct(f">Q{route}s11sQ{size - 12}s4sI")
-        target.layouts[size] = (
-            layout.unpack_from,
-            layout.size,
-            _FRAME.pack(FRAME_HEADER, number, size) + _BASIC_CONTENT,
-            _MIDDLE.pack(FRAME_END, FRAME_BODY, number),
-        )
-        return True

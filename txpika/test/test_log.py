@@ -138,7 +138,7 @@ class FrameLinesTests(LogTestCase):
         channel = peer.channel()
         consumer = peer.consume(channel, RecordingConsumer())
         consumer.then = lambda delivery: log.set_level(log.DEBUG) if delivery.delivery_tag == 1 else None
-        stream = b"".join(deliver(1, consumer.consumer_tag, number, b"body" * 500) for number in (1, 2, 3))
+        stream = b"".join(deliver(1, consumer.consumer_tag, number, b"body" * 5000) for number in (1, 2, 3))
         peer.send(stream[:-1500])
         peer.send(stream[-1500:])
         self.assertEqual(len(consumer.deliveries), 3)

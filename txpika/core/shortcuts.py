@@ -1,0 +1,164 @@
+# -*- test-case-name: txpika.test.test_engine -*-
+"""
+What is remembered of frames that came, so that the next like them take the short road of L{txpika.core.frames}.
+
+Owns the caches, and the checks that need to be made but once: of names, and of what in such frames never differs. Knows
+the open channels; nothing of buffers. What it does not like is not remembered, and left to those who know the errors.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from txpika.message import Delivery, Route
+from txpika.spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
+
+#: Targets, and routes, remembered of one connection. At this many they start anew.
+MAX_REMEMBERED = 4096
+#: Largest header frame on the short road, in bytes of payload, and how many sizes of it a consumer tells apart.
+MAX_SHORT_HEADER = 4096
+MAX_LAYOUTS = 32
+#: Size of the frame of a C{basic.ack}, and where its arguments begin.
+ACK_SIZE = 21
+ACK_AT = 11
+
+_FRAME = struct.Struct(">BHI")
+_DELIVER = b"\x00\x3c\x00\x3c"  # class basic, method deliver
+_ACK = b"\x00\x00\x00\x0d\x00\x3c\x00\x50"  # size of the payload, class basic, method ack
+_BASIC_CONTENT = b"\0\x3c\0\0"  # class basic, weight 0
+#: Octets of a header frame before the size of the body.
+_HEAD = 11
+
+#: Reads, from where the delivery tag is, all that comes before the body: tag, routing with the begin of the header
+#: frame, size of the body, properties, and what is between these and the body.
+Read = Callable[[bytes, int], tuple[int, bytes, int, bytes, int]]
+#: With how many octets that are, and the number that those between properties and body make if the body is empty.
+Layout = tuple[Read, int, int]
+
+
+class Target(NamedTuple):
+    """
+    Where the short road leads for deliveries whose frames begin alike, and where in them things are.
+
+    @ivar size_at: Where the last two octets are of the size of the header frame.
+    @ivar layouts: By that size.
+    """
+
+    acks: Any
+    consumer_tag: str
+    deliver: Callable[[Delivery], None]
+    unacked: dict[int, None] | None
+    arrivals: Any
+    tag_at: int
+    size_at: int
+    layouts: dict[int, Layout]
+
+
+@lru_cache(MAX_REMEMBERED)
+def _reader(head: int, properties: int) -> tuple[Read, int]:
+    layout = struct.Struct(f">Q{head}sQ{properties}sQ")
+    return layout.unpack_from, layout.size
+
+
+class Shortcuts:
+    """
+    @ivar targets: By the octets of the method frame before the delivery tag.
+    @ivar routes: By the octets from there to the size of the body.
+    @ivar settlers: What takes a C{basic.ack}'s arguments, by the octets of its frame before these.
+    """
+
+    __slots__ = ("_sink", "routes", "settlers", "targets")
+
+    def __init__(self, sink: Any) -> None:
+        """
+        @param sink: Has the open channels by number (L{txpika.core.channel.Channel}), as C{channels}.
+        """
+        self._sink = sink
+        self.targets: dict[bytes, Target] = {}
+        self.routes: dict[bytes, Route] = {}
+        self.settlers: dict[bytes, Callable[[int, int], None]] = {}
+
+    def forget(self) -> None:
+        """A channel or a consumer is gone: nothing must lead there any more."""
+        self.targets.clear()
+        self.settlers.clear()
+
+    def learn(self, data: bytes, offset: int, end: int) -> bool:
+        """
+        Remember what the frames at C{offset} are like.
+
+        @return: Whether the short road may take them, as far as this can tell. C{False} for whatever is not whole,
+            unknown or ill-formed.
+        """
+        if data.startswith(_DELIVER, offset + 7):
+            return self._learn_delivery(data, offset, end)
+        if data.startswith(_ACK, offset + 3) and end - offset >= ACK_SIZE:
+            kind, number, _size = _FRAME.unpack_from(data, offset)
+            channel = self._sink.channels.get(number)
+            if kind == FRAME_METHOD and channel is not None and data[offset + ACK_SIZE - 1] == FRAME_END:
+                self.settlers[data[offset : offset + ACK_AT]] = channel.confirmed
+                return True
+        return False
+
+    def _learn_delivery(self, data: bytes, offset: int, end: int) -> bool:
+        kind, number, size = _FRAME.unpack_from(data, offset)
+        channel = self._sink.channels.get(number)
+        head = offset + size + 8
+        tag_at = offset + 12 + data[offset + 11]
+        if kind != FRAME_METHOD or channel is None or not tag_at + 11 < head <= end - _HEAD:
+            return False
+        consumer = channel.consumers.get(data[offset + 12 : tag_at])
+        route = self._route(data, tag_at + 8, head)
+        kind, same, size = _FRAME.unpack_from(data, head)
+        if (
+            consumer is None
+            or route is None
+            or kind != FRAME_HEADER
+            or same != number
+            or not 14 <= size <= MAX_SHORT_HEADER
+            or not data.startswith(_BASIC_CONTENT, head + 7)
+        ):
+            return False
+        if len(self.targets) >= MAX_REMEMBERED:
+            self.targets.clear()
+        if len(self.routes) >= MAX_REMEMBERED:
+            self.routes.clear()
+        self.routes[data[tag_at + 8 : head + _HEAD]] = route
+        target = self.targets.get(data[offset:tag_at])
+        if target is None:
+            unacked = None if consumer.no_ack else channel.acks.unacked
+            target = self.targets[data[offset:tag_at]] = Target(
+                channel.acks,
+                consumer.consumer_tag,
+                consumer.deliver,
+                unacked,
+                channel.arrivals,
+                tag_at - offset,
+                head - offset + 5,
+                {},
+            )
+        if len(target.layouts) >= MAX_LAYOUTS:
+            target.layouts.clear()
+        between = FRAME_END << 56 | FRAME_BODY << 48 | number << 32
+        target.layouts[size] = (*_reader(head + _HEAD - tag_at - 8, size - 12), between)
+        return True
+
+    @staticmethod
+    def _route(data: bytes, start: int, head: int) -> Route | None:
+        """
+        @param start: Where C{redelivered} is in a method frame.
+        @param head: Where the frame after it begins.
+        @return: C{None} when there is no routing in between.
+        """
+        exchange_at = start + 1
+        key_at = exchange_at + 1 + data[exchange_at]
+        if key_at >= head - 1 or key_at + 1 + data[key_at] != head - 1 or data[head - 1] != FRAME_END:
+            return None
+        return (
+            bool(data[start] & 1),
+            str(data[exchange_at + 1 : key_at], "utf-8", "surrogateescape"),
+            str(data[key_at + 1 : head - 1], "utf-8", "surrogateescape"),
+        )
