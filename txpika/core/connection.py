@@ -139,6 +139,11 @@ class Connection:
         return self.state == OPEN and not self.draining
 
     @property
+    def read_size(self) -> int:
+        """How many bytes the transport should read at a time."""
+        return self._receiver.read_size
+
+    @property
     def in_handshake(self) -> bool:
         """Whether it is not open yet, and may still be."""
         return self.state in IN_HANDSHAKE

@@ -44,6 +44,8 @@ class SocketsTestCase(SynchronousTestCase):
 class TransportTests(SocketsTestCase):
     """One end of a pair of sockets is the transport's, the other the test's."""
 
+    read_size = 64 * 1024
+
     def setUp(self) -> None:
         super().setUp()
         ours, self.peer = socket.socketpair()
