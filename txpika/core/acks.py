@@ -26,6 +26,8 @@ _SIZE = 13
 _ACK = 60 << 16 | 80
 _REJECT = 60 << 16 | 90
 _NACK = 60 << 16 | 120
+#: So many tags without an ack in a row are passed over at once, fewer one by one.
+LEAP = 1000
 
 
 def check_tag(delivery_tag: object) -> None:
@@ -199,8 +201,12 @@ class Acks:
         """Move C{_settled} over tags that need no ack any more, or never did, up to but without C{before}."""
         if self._settled + 1 in self.unacked:
             return
-        if before - self._settled > len(self.unacked):
-            self._settled = min(next(iter(self.unacked), before), before) - 1
+        if not self.unacked:
+            self._settled = before - 1
+            return
+        if before - self._settled > max(len(self.unacked), LEAP):
+            # Not for less: to find its first, a dictionary passes over all that were taken out before it.
+            self._settled = min(next(iter(self.unacked)), before) - 1
             return
         while self._settled < before - 1 and self._settled + 1 not in self.unacked:
             self._settled += 1
