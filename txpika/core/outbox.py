@@ -333,7 +333,8 @@ class Outbox:
         replies = () if getattr(method, "nowait", False) else method.REPLIES
         call = Call(data, replies, finish, optional)
         if replies:
-            self._connection.need_answers(self)
+            if self not in self._underway.members:
+                self._connection.need_answers(self)
             call.completion = self._new(call.cancel)
             if timeout is not None:
                 call.limit(self._connection.clock, timeout, method.NAME)
