@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 #: Deliveries that may wait in a consumer before its connection reads no more, unless C{buffer_size} says otherwise.
 DEFAULT_BUFFER_SIZE = 1000
+_NO_BUFFER: Any = ()
 
 
 class Consumer:
@@ -65,8 +66,9 @@ class Consumer:
         self._buffer_size = buffer_size
         self._of_stream = of_stream
         self._full = False
-        self._buffer: deque[Delivery] = deque()
-        self._waiters: deque[Deferred[None]] = deque()
+        # Of those that are iterated over only: an empty deque takes 760 bytes.
+        self._buffer: deque[Delivery] = deque() if handler is None else _NO_BUFFER
+        self._waiters: list[Deferred[None]] = []
         self._given: Delivery | None = None  # to the body of a loop, which has not asked for another yet
         self._asked: list[Deferred[None]] = []
         self._ended = False
@@ -154,8 +156,7 @@ class Consumer:
         self._ended = True
         self._reason = reason
         if not self.no_ack:  # else the broker has no copy any more, and the program may still get them
-            unseen = list(self._buffer) if self._handler is None else self._handler.take_waiting()
-            self._buffer.clear()
+            unseen = self._take_buffer() if self._handler is None else self._handler.take_waiting()
             if self.channel.is_open:
                 self.give_back(unseen)
         self._room()
@@ -185,8 +186,9 @@ class Consumer:
         """
         self._full = False
         if not self.no_ack:
-            self._buffer.clear()
-            if self._handler is not None:
+            if self._handler is None:
+                self._take_buffer()
+            else:
                 self._handler.take_waiting()
 
     def resumed(self) -> None:
@@ -224,10 +226,15 @@ class Consumer:
         self._filled(len(self._buffer))
         self._wake(1)
 
+    def _take_buffer(self) -> list[Delivery]:
+        taken = list(self._buffer)
+        self._buffer.clear()
+        return taken
+
     def _wake(self, count: int) -> None:
         while count and self._waiters:  # one that is woken may cancel others
             count -= 1
-            self._waiters.popleft().callback(None)
+            self._waiters.pop(0).callback(None)
 
     def __aiter__(self) -> Consumer:
         return self

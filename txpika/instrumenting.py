@@ -9,6 +9,7 @@ engine and of the plain faces know nothing of instruments. Knows no instrument i
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from functools import partial
@@ -348,7 +349,8 @@ class ObservedChannel(Channel):
 
     def __init__(self, channel: Core, connection: AMQPProtocol, observer: Observer) -> None:
         super().__init__(channel, connection)
-        self.unsettled: dict[int, Arrival] = {}
+        # Not a plain dictionary, which to find its first looks at the places of all that were before.
+        self.unsettled: OrderedDict[int, Arrival] = OrderedDict()
         self.observe(observer)
 
     def observe(self, observer: Observer) -> None:

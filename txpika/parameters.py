@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from ipaddress import ip_address
 from math import isfinite
 from typing import Any
 
@@ -111,6 +110,8 @@ def host_name(name: str, value: object) -> str:
     if not host:
         raise ValueError(f"{name} is empty")
     if ":" in host or "[" in host:
+        from ipaddress import ip_address  # takes 1.5 ms to load, and most programs have names
+
         try:
             ip_address(host)
         except ValueError:

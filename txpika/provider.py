@@ -9,7 +9,6 @@ of its loop.
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import isawaitable
 from typing import Any
 
 from txpika.exceptions import AuthenticationError
@@ -60,6 +59,8 @@ async def ask(function: Callable[[], Any]) -> Any:
     @return: An L{ICredentials}.
     @raise AuthenticationError: when the function fails, or gives something else.
     """
+    from inspect import isawaitable  # takes 7 ms to load, and programs that cannot await never come here
+
     try:
         result = function()
         if isawaitable(result):

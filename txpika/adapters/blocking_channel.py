@@ -188,9 +188,12 @@ class BlockingChannel(BlockingMethods):
         @param settle: Called with a delivery tag, and whether all before it are meant too.
         @raise StaleDelivery: when there are none.
         """
-        consumers: set[Consumer | Iterated | None] = {*self._consumers.values(), self._generator}
+        messages = Consumer.unseen(self)
+        for iterated in {*self._consumers.values(), self._generator}:
+            if isinstance(iterated, Iterated):
+                messages += iterated.unseen()
         unacked = self._core.acks.unacked
-        unseen = {method.delivery_tag for each in consumers if each is not None for method, _, _ in each.unseen()}
+        unseen = {method.delivery_tag for method, _, _ in messages}
         unseen.intersection_update(unacked)
         seen = [tag for tag in unacked if tag not in unseen]
         if not unseen:

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from txpika.adapters.attributes import Attributes
 from txpika.adapters.blocking_channel import BlockingChannel
-from txpika.adapters.blocking_events import MAX_EVENTS, Events, Later
+from txpika.adapters.blocking_events import MAX_EVENTS, Event, Events, Later
 from txpika.adapters.blocking_retry import Retry
 from txpika.adapters.checking import check_channel_number, check_number, check_strategy, need_callback
 from txpika.adapters.dial import Dialling, tls_of
@@ -419,9 +419,9 @@ class BlockingConnection(Attributes):
         self._make_room()
         return withdrawn
 
-    def waiting(self, function: Callable[..., object]) -> list[tuple[Any, ...]]:
-        """@return: The arguments of the events that are calls of this very function."""
-        return self._events.of(function)
+    def waiting(self) -> list[Event]:
+        """@return: The events that wait for their turn."""
+        return self._events.all()
 
     def _make_room(self) -> None:
         """Some of the events have gone: if few are left, read on."""

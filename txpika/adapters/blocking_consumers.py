@@ -65,9 +65,14 @@ class Consumer:
         self.reason = reason
         self._channel.connection.event(self, self._channel.consumer_ended, self)
 
-    def unseen(self) -> list[Message]:
-        """@return: Those that wait for their turn."""
-        return [arguments[0] for arguments in self._channel.connection.waiting(self.hand_over)]
+    @staticmethod
+    def unseen(channel: BlockingChannel) -> list[Message]:
+        """@return: Those that wait for their turn, of all consumers of C{channel}."""
+        return [
+            arguments[0]
+            for owner, function, arguments in channel.connection.waiting()
+            if isinstance(owner, Consumer) and owner._channel is channel and function is owner.hand_over
+        ]
 
 
 class Iterated:

@@ -76,9 +76,9 @@ class Events:
         """The call has been made, whatever came of it."""
         self._busy.discard(event[0])
 
-    def of(self, function: Callable[..., object]) -> list[tuple[Any, ...]]:
-        """@return: The arguments of all calls of this very function."""
-        return [event[2] for event in list(self._waiting) if event[1] is function]
+    def all(self) -> list[Event]:
+        """@return: Those that wait."""
+        return list(self._waiting)
 
     def withdraw(self, function: Callable[..., object]) -> list[tuple[Any, ...]]:
         """

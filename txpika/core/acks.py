@@ -26,6 +26,8 @@ _SIZE = 13
 _ACK = 60 << 16 | 80
 _REJECT = 60 << 16 | 90
 _NACK = 60 << 16 | 120
+#: So many tags without an ack in a row are passed over at once, fewer one by one.
+LEAP = 1000
 
 
 def check_tag(delivery_tag: object) -> None:
@@ -199,8 +201,12 @@ class Acks:
         """Move C{_settled} over tags that need no ack any more, or never did, up to but without C{before}."""
         if self._settled + 1 in self.unacked:
             return
-        if before - self._settled > len(self.unacked):
-            self._settled = min(next(iter(self.unacked), before), before) - 1
+        if not self.unacked:
+            self._settled = before - 1
+            return
+        if before - self._settled > max(len(self.unacked), LEAP):
+            # Not for less: to find its first, a dictionary passes over all that were taken out before it.
+            self._settled = min(next(iter(self.unacked)), before) - 1
             return
         while self._settled < before - 1 and self._settled + 1 not in self.unacked:
             self._settled += 1
@@ -232,7 +238,7 @@ class Acks:
         """C{tx.select} was called: remember what is settled from now on."""
         if not isinstance(self.unacked, Uncommitted):
             self.unacked = Uncommitted(self.unacked)
-            self._connection.forget_targets()
+            self._connection.forget_targets(self._channel.number)
 
     def settled_in_transaction(self) -> list[int]:
         """@return: Tags settled since the last call, or since L{begin}."""
@@ -251,7 +257,7 @@ class Acks:
         """C{basic.recover} was called: nothing delivered before its reply can be settled any more."""
         self.recovering += 1
         self.unacked.clear()
-        self._connection.forget_targets()
+        self._connection.forget_targets(self._channel.number)
 
     def recovered(self) -> None:
         """C{basic.recover} was answered: what comes now is delivered anew, unless there is another one."""

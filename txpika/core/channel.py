@@ -55,6 +55,24 @@ class Channel:
     @ivar opened: The completion of its opening.
     """
 
+    __slots__ = (
+        "_announce",
+        "_connection",
+        "_window",
+        "acks",
+        "arrivals",
+        "call",
+        "consumers",
+        "ended",
+        "face",
+        "mode",
+        "number",
+        "opened",
+        "outbox",
+        "publish",
+        "state",
+    )
+
     def __init__(
         self, connection: Connection, number: int, completion: Callable[..., Any], timeout: float | None = None
     ) -> None:
@@ -333,7 +351,7 @@ class Channel:
     def _close(self, reason: CloseReason, at_once: bool) -> None:
         method = Methods.Close(reason.reply_code, reason.reply_text, 0, 0)
         call = Call(frame(FRAME_METHOD, self.number, method.encode()), (Methods.CloseOk.INDEX,))
-        self._connection.need_answers()
+        self._connection.need_answers(self.outbox)
         self.acks.write()
         self.state = CHANNEL[self.state, CLOSE]
         self.outbox.stop(reason)

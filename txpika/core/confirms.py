@@ -23,6 +23,8 @@ Key = tuple[str, str, bytes, int, bytes]
 #: As much of a body as tells most messages apart, in bytes; a body that is not longer is not copied for it.
 KEY_BYTES = 256
 
+#: Numbers that are passed one by one, whether they are settled or not.
+LEAP = 1000
 #: Settled numbers tolerated among the keys of mandatory publishes before they are swept out.
 SWEEP = 256
 
@@ -127,9 +129,9 @@ class Confirms:
         if number > self.last:
             return False
         # Each number is passed once in the life of the channel, however the broker groups them; or each that is left,
-        # where single acks have left few.
+        # where single acks have left few; not for few numbers, as a dictionary that was large takes long to walk.
         numbers: Iterable[int] = range(self._lowest, number + 1)
-        if number - self._lowest > 2 * len(self.unconfirmed):
+        if number - self._lowest > max(2 * len(self.unconfirmed), LEAP):
             numbers = [each for each in self.unconfirmed if each <= number]
         self._lowest = max(self._lowest, number + 1)
         if acked and self._announce is not None and not self._returned:

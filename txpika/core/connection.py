@@ -22,7 +22,7 @@ from txpika.core.channel import Channel
 from txpika.core.content import Content
 from txpika.core.frames import FrameReceiver
 from txpika.core.gate import BLOCKED, TRANSPORT, Gate
-from txpika.core.handshake import IN_HANDSHAKE, Tuned, closed, lost, secure_ok, start_ok, tune
+from txpika.core.handshake import IN_HANDSHAKE, Tuned, closed, lost, secure_ok, start_ok, too_late, tune
 from txpika.core.heartbeat import Heartbeat
 from txpika.core.intake import Intake
 from txpika.core.listeners import ConnectionListener
@@ -40,6 +40,7 @@ from txpika.core.states import (
     OPEN,
 )
 from txpika.core.timers import Timers
+from txpika.core.underway import Underway
 from txpika.core.wire import Wire
 from txpika.exceptions import (
     CloseReason,
@@ -48,7 +49,6 @@ from txpika.exceptions import (
     DecodeError,
     FramingError,
     HandshakeError,
-    HandshakeTimeout,
     HeartbeatTimeout,
     InvalidChannelNumber,
     NoFreeChannels,
@@ -97,7 +97,8 @@ class Connection:
     @ivar reading: Bytes of the broker are being processed right now: what is written leaves at the end of that.
     @ivar draining: L{close} was called and waits for what is under way.
     @ivar held: Bytes of messages that wait in channels.
-    @ivar holding: The channels they wait in.
+    @ivar holding: The channels they wait in, the one first whose turn is next.
+    @ivar underway: The channels that may wait for the broker.
     @ivar acking: Those with acks to write when the read is over.
     @ivar ignored: Counts, by kind, what the broker sent in vain and was let pass.
     """
@@ -122,7 +123,8 @@ class Connection:
         self.tuned = Tuned(0, MIN_FRAME_MAX, 0)
         self.channels: dict[int, Channel] = {}
         self.gate = Gate(self._gate_changed)
-        self.intake = Intake(self._busy, self._intake_changed)
+        self.underway = Underway()
+        self.intake = Intake(self._busy)
         self.blocking = Blocking(clock, parameters.blocked_timeout, self._outboxes)
         self.backpressure = Backpressure(self.wire, lambda: self.held)
         self.server_properties: Mapping[str, Any] = {}
@@ -241,8 +243,10 @@ class Connection:
         if get_ident() != self.thread:
             raise WrongThread("a connection was used from a thread that is not its own; nothing was done")
 
-    def need_answers(self) -> None:
-        """Somebody begins to wait for the broker."""
+    def need_answers(self, outbox: Outbox | None = None) -> None:
+        """Somebody begins to wait for the broker: a channel, or C{None} for the connection itself."""
+        if outbox is not None:
+            self.underway.begins(outbox)
         if self.intake.paused:
             self.intake.resume()
 
@@ -250,11 +254,7 @@ class Connection:
         return self.state != OPEN or self.draining or self._waiting()
 
     def _waiting(self) -> bool:
-        return bool(self._secret_updates) or not all(channel.outbox.idle for channel in self.channels.values())
-
-    def _intake_changed(self) -> None:
-        for outbox in self._outboxes():
-            outbox.update()
+        return bool(self._secret_updates) or self.underway.any()
 
     def _outboxes(self) -> Iterable[Outbox]:
         return [channel.outbox for channel in self.channels.values()]
@@ -381,13 +381,7 @@ class Connection:
         self._listener.opened()
 
     def _handshake_too_long(self) -> None:
-        self._abort(
-            HandshakeTimeout(
-                f"no open connection within {self.parameters.connection_timeout} seconds: {self.state}"
-                " (a peer that is no AMQP broker may wait for something else)",
-                initiator="network",
-            )
-        )
+        self._abort(too_late(self.state, self.parameters))
 
     def _silent(self, silence: float) -> None:
         self._abort(
@@ -409,14 +403,12 @@ class Connection:
             self._listener.unblocked()
 
     def _gate_changed(self) -> None:
-        if self.gate.open:
-            for outbox in list(self.holding):
-                outbox.advance()
-                if outbox in self.holding:  # others come before it next time
-                    del self.holding[outbox]
-                    self.holding[outbox] = None
-                if self.gate.reasons:
-                    break
+        for _ in range(len(self.holding)):
+            if not self.gate.open or not self.holding:
+                break
+            outbox = next(iter(self.holding))
+            self.holding[outbox] = self.holding.pop(outbox)  # others come before it next time
+            outbox.advance()
 
     def update_secret(
         self, method: Methods.UpdateSecret, completion: Callable[..., Any], timeout: float | None = None
@@ -482,11 +474,13 @@ class Connection:
         """A channel is closed: its number is free."""
         if self.channels.pop(channel.number, None) is not None:
             self._numbers.give_back(channel.number)
+            self._receiver.forget(channel.number)
+            self.underway.ends(channel.outbox)
         self.check_drained()
 
-    def forget_targets(self) -> None:
-        """A consumer is gone."""
-        self._receiver.forget()
+    def forget_targets(self, number: int, consumer_tag: bytes | None = None) -> None:
+        """A consumer of a channel is gone, or all of them."""
+        self._receiver.forget(number, consumer_tag)
 
     # The end
 

@@ -31,6 +31,7 @@ REPLY_TO = "amq.rabbitmq.reply-to"
 #: The argument that only the consumer of a stream has (rabbitmq.com/docs/streams#consuming).
 STREAM_OFFSET = "x-stream-offset"
 _CANCEL_OK = struct.pack(">HH", Basic.CancelOk.CLASS_ID, Basic.CancelOk.METHOD_ID)
+_NONE: frozenset[str] = frozenset()
 #: Tags remembered after their consumer is gone, for deliveries that were on their way.
 MAX_GONE = 256
 
@@ -50,8 +51,7 @@ class Consumers:
         self._connection = connection
         self._by_tag: dict[bytes, Any] = {}
         self._gone: dict[bytes, bool] = {}
-        self._direct: set[str] = set()
-        self._of_streams: set[str] = set()
+        self._direct = self._of_streams = _NONE
         self._last_tag = 0
 
     def get(self, tag: bytes) -> Any:
@@ -106,18 +106,17 @@ class Consumers:
 
         completion = self._channel.call(method, consuming, timeout)
         self._by_tag[tag] = consumer
-        self._mark(self._direct, consumer.consumer_tag, queue == REPLY_TO)
-        self._mark(self._of_streams, consumer.consumer_tag, STREAM_OFFSET in method.arguments)
+        self._direct = self._marked(self._direct, consumer.consumer_tag, queue == REPLY_TO)
+        self._of_streams = self._marked(self._of_streams, consumer.consumer_tag, STREAM_OFFSET in method.arguments)
         return completion
 
-    @staticmethod
-    def _mark(tags: set[str], tag: str, marked: bool) -> None:
+    def _marked(self, tags: frozenset[str], tag: str, marked: bool) -> frozenset[str]:
+        """@return: C{tags}, with C{tag} or without. Immutable, so that channels which have none share theirs."""
         if not marked:
-            tags.discard(tag)
-            return
-        if len(tags) >= MAX_GONE:
-            tags.clear()
-        tags.add(tag)
+            return tags - {tag} if tag in tags else tags
+        if len(tags) >= MAX_GONE:  # make room
+            tags = frozenset(each for each in tags if each.encode() in self._by_tag)
+        return tags | {tag}
 
     def cancel(self, consumer_tag: str, nowait: bool = False, timeout: float | None = None) -> Any:
         """
@@ -142,7 +141,7 @@ class Consumers:
 
     def redirected(self) -> None:
         """The C{deliver} of a consumer has changed: what was remembered of it is out of date."""
-        self._connection.forget_targets()
+        self._connection.forget_targets(self._channel.number)
 
     def _forget(self, tag: bytes) -> Any:
         consumer = self._by_tag.pop(tag, None)
@@ -150,7 +149,7 @@ class Consumers:
             if len(self._gone) >= MAX_GONE:
                 del self._gone[next(iter(self._gone))]
             self._gone[tag] = consumer.no_ack
-            self._connection.forget_targets()
+            self._connection.forget_targets(self._channel.number, tag)
         return consumer
 
     def cancelled(self, method: Basic.Cancel) -> None:
@@ -193,8 +192,10 @@ class Consumers:
 
     def end(self, reason: CloseReason | None) -> None:
         """The channel is closing: there are no more deliveries."""
+        if not self._by_tag:
+            return
         consumers = list(self._by_tag.values())
         self._by_tag.clear()
-        self._connection.forget_targets()
+        self._connection.forget_targets(self._channel.number)
         for consumer in consumers:
             consumer.ended(reason)

@@ -159,10 +159,10 @@ class FrameReceiver:
         self._max_short = min(self.max_body, self._max_body_size)
         self._max_other = max(frame_max, MAX_HEADER_FRAME)
 
-    def forget(self) -> None:
-        """A channel or a consumer is gone: the short road must not lead there any more."""
+    def forget(self, number: int, consumer_tag: bytes | None = None) -> None:
+        """A channel or a consumer is gone or has changed: the short road must not lead there any more."""
         self._same = False
-        self._shortcuts.forget()
+        self._shortcuts.forget(number, consumer_tag)
 
     def halt(self) -> None:
         """Drop all that was and will be received."""
@@ -172,7 +172,8 @@ class FrameReceiver:
         self._missing = 0
         self._left = 0
         self._content = None
-        self.forget()
+        self._same = False
+        self._shortcuts.forget_all()
 
     def receive(self, data: bytes) -> None:
         """

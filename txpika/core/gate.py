@@ -23,6 +23,9 @@ WINDOW: Literal["window"] = "window"
 
 Reason = Literal["transport", "blocked", "flow", "window"]
 
+#: Of all gates that are open, and never changed: an empty set takes 216 bytes, and each channel has a gate.
+_NO_REASON: set[Reason] = set()
+
 
 class Gate:
     """
@@ -38,18 +41,23 @@ class Gate:
         """
         self._changed = changed
         self.open = True
-        self.reasons: set[Reason] = set()
+        self.reasons = _NO_REASON
 
     def close(self, reason: Reason) -> None:
         """Hold messages back for this reason. Harmless when it holds already."""
-        self.reasons.add(reason)
         if self.open:
             self.open = False
+            self.reasons = {reason}
             self._changed()
+        else:
+            self.reasons.add(reason)
 
     def reopen(self, reason: Reason) -> None:
         """This reason is gone. Harmless when it was not there."""
+        if self.open:
+            return
         self.reasons.discard(reason)
-        if not self.open and not self.reasons:
+        if not self.reasons:
             self.open = True
+            self.reasons = _NO_REASON
             self._changed()

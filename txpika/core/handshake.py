@@ -18,6 +18,7 @@ from txpika.exceptions import (
     ConnectionClosed,
     ConnectionLost,
     HandshakeError,
+    HandshakeTimeout,
     ProtocolError,
     ProtocolVersionMismatch,
 )
@@ -144,6 +145,15 @@ def lost(state: str, parameters: ConnectionParameters, reason: BaseException | N
     elif state == AWAITING_OPEN_OK:
         text += ", while opening the virtual host"
     return kind(text, initiator="network")
+
+
+def too_late(state: str, parameters: ConnectionParameters) -> HandshakeTimeout:
+    """What it means that the time for the handshake is over in a state."""
+    return HandshakeTimeout(
+        f"no open connection within {parameters.connection_timeout} seconds: {state}"
+        " (a peer that is no AMQP broker may wait for something else)",
+        initiator="network",
+    )
 
 
 def closed(state: str, close: Connection.Close) -> AMQPConnectionError:

@@ -21,15 +21,13 @@ class Intake:
     @ivar expecting: Who waits for a message.
     """
 
-    __slots__ = ("_busy", "_changed", "expecting", "full", "paused", "transport")
+    __slots__ = ("_busy", "expecting", "full", "paused", "transport")
 
-    def __init__(self, busy: Callable[[], bool], changed: Callable[[], None]) -> None:
+    def __init__(self, busy: Callable[[], bool]) -> None:
         """
-        @param busy: Whether somebody waits for the broker.
-        @param changed: Called each time reading was paused or resumed.
+        @param busy: Whether somebody waits for the broker. Whoever begins to after the answer was no calls L{resume}.
         """
         self._busy = busy
-        self._changed = changed
         self.transport: ITransport | None = None
         self.paused = False
         self.full: set[object] = set()
@@ -59,7 +57,6 @@ class Intake:
         if not self.paused and self.transport is not None and not self.expecting and not self._busy():
             self.paused = True
             self.transport.pauseProducing()
-            self._changed()
 
     def resume(self) -> None:
         """Read on: there is room again, or somebody begins to wait for an answer."""
@@ -67,4 +64,3 @@ class Intake:
             self.paused = False
             if self.transport is not None:
                 self.transport.resumeProducing()
-            self._changed()

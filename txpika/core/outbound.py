@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from txpika.spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, Basic, BasicProperties
@@ -27,9 +28,11 @@ END = bytes((FRAME_END,))
 NO_PROPERTIES = b"\0\0"
 #: Routes remembered for one channel; at this many they start anew. A program that publishes to more distinct routing
 #: keys than this pays 2 us a message for encoding the method.
-MAX_ROUTES = 1024
+MAX_ROUTES = 4096
 #: Lengths of properties remembered for one route.
 MAX_PACKS = 64
+#: Pairs of lengths remembered for all channels there are; a packer takes 540 bytes.
+MAX_PACKERS = 1024
 
 _FRAME = struct.Struct(">BHI")
 _HEADER = struct.Struct(">IIQ")
@@ -79,6 +82,12 @@ def encode(properties: object) -> bytes:
     return properties.encode()
 
 
+@lru_cache(MAX_PACKERS)
+def _packer(prefix: int, properties: int) -> Pack:
+    """@return: Packs what comes before a body, for the lengths of its two strings, in bytes. Channels share it."""
+    return struct.Struct(f">{prefix}sIIQ{properties}sHHI").pack
+
+
 class MessageEncoder:
     """
     @ivar routes: What is remembered of each (exchange, routing key, mandatory). The publish path reads it in place.
@@ -119,7 +128,7 @@ class MessageEncoder:
             )
         if len(packs) >= MAX_PACKS:
             packs.clear()
-        pack = packs[len(encoded)] = struct.Struct(f">{len(prefix)}sIIQ{len(encoded)}sHHI").pack
+        pack = packs[len(encoded)] = _packer(len(prefix), len(encoded))
         return pack
 
     def frames(self, prefix: bytes, encoded: bytes, body: bytes) -> bytes:

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from txpika.core.connection import Connection
 
 
+#: The queue of a channel that has had none so far: an empty deque takes 760 bytes.
+_NO_QUEUE: Any = ()
+
+
 class Outbox:
     """
     @ivar number: The channel's number on the wire.
@@ -49,6 +53,30 @@ class Outbox:
     @ivar reason: Why nothing can be asked for any more.
     """
 
+    __slots__ = (
+        "_connection",
+        "_encoder",
+        "_gate",
+        "_intake",
+        "_max_body",
+        "_new",
+        "_open",
+        "_queue",
+        "_routes",
+        "_thread",
+        "_underway",
+        "_window",
+        "_wire",
+        "_withdrawn",
+        "acks",
+        "clear",
+        "confirms",
+        "gate",
+        "number",
+        "reason",
+        "waiting",
+    )
+
     def __init__(self, connection: Connection, number: int, completion: Callable[..., Any]) -> None:
         """
         @param completion: See L{txpika.core.channel.Channel}.
@@ -56,11 +84,12 @@ class Outbox:
         self._connection = connection
         self._wire = connection.wire
         self._intake = connection.intake
+        self._underway = connection.underway
         self._gate = connection.gate
         self._new = completion
         self._thread = connection.thread
         self._open = False
-        self._queue: deque[Call | HeldPublish] = deque()
+        self._queue: deque[Call | HeldPublish] = _NO_QUEUE
         self._withdrawn = 0
         self._encoder = MessageEncoder(number, connection.tuned.frame_max)
         self._routes = self._encoder.routes
@@ -146,8 +175,9 @@ class Outbox:
     def _publish_later(self, data: bytes, key: Key | None) -> Any:
         """Something is in the way: acks to be written first, a call that waits, a closed gate, the end."""
         self.check()
-        if self.confirms is not None:
-            self._connection.need_answers()
+        if self.confirms is not None and self not in self._underway.members:
+            self._connection.need_answers(self)
+            self.update()
         self.acks.write()
         held = HeldPublish(self, data, key)
         if self.clear and self._gate.open:
@@ -163,11 +193,14 @@ class Outbox:
             )
         connection.held += len(data)
         held.completion = self._new(held.cancel)
+        if self._queue is _NO_QUEUE:
+            self._queue = deque()
         self._queue.append(held)
         self.clear = False
         connection.holding[self] = None
         connection.blocking.holds(held)
-        connection.need_answers()  # the gate may be opened by what the broker sends
+        if self not in self._underway.members:
+            connection.need_answers(self)  # the gate may be opened by what the broker sends
         return held.completion
 
     def publish_within(self, timeout: float, *arguments: Any) -> Any:
@@ -303,8 +336,8 @@ class Outbox:
             replies = ()
         call = Call(data, replies, finish, optional)
         if replies:
-            if self._intake.paused:
-                self._connection.need_answers()
+            if self not in self._underway.members:
+                self._connection.need_answers(self)
             call.completion = self._new(call.cancel)
             if timeout is not None:
                 call.limit(self._connection.clock, timeout, method.NAME)
@@ -316,6 +349,8 @@ class Outbox:
         if self.acks.pending:
             self.acks.write()
         if self._queue or self.waiting is not None:
+            if self._queue is _NO_QUEUE:
+                self._queue = deque()
             self._queue.append(call)
         else:
             self._write_call(call)
@@ -332,6 +367,10 @@ class Outbox:
     def write(self, data: bytes) -> None:
         """Frames that nothing answers, in their turn."""
         self._enqueue(Call(data))
+        if self.confirms is not None and self not in self._underway.members and not self._intake.paused:
+            # It was found idle: to be clear again, so that further acks leave together, it has to be known for busy.
+            self._underway.begins(self)
+            self.update()
 
     def write_method(self, method: Method) -> None:
         """Answer the broker, at once: what it asks for does not wait for a turn."""
@@ -383,7 +422,7 @@ class Outbox:
             and not self.acks.pending
             and self.gate.open
             and self.reason is None
-            and not (self._intake.paused and self.confirms is not None)
+            and (self.confirms is None or self in self._underway.members)
         )
 
     def _gate_changed(self) -> None:

@@ -26,6 +26,7 @@ ACK_SIZE = 21
 ACK_AT = 11
 
 _FRAME = struct.Struct(">BHI")
+_METHOD = struct.Struct(">BH")
 _DELIVER = b"\x00\x3c\x00\x3c"  # class basic, method deliver
 _ACK = b"\x00\x00\x00\x0d\x00\x3c\x00\x50"  # size of the payload, class basic, method ack
 _BASIC_CONTENT = b"\0\x3c\0\0"  # class basic, weight 0
@@ -70,7 +71,7 @@ class Shortcuts:
     @ivar settlers: What takes a C{basic.ack}'s arguments, by the octets of its frame before these.
     """
 
-    __slots__ = ("_sink", "routes", "settlers", "targets")
+    __slots__ = ("_keys", "_sink", "routes", "settlers", "targets")
 
     def __init__(self, sink: Any) -> None:
         """
@@ -80,11 +81,29 @@ class Shortcuts:
         self.targets: dict[bytes, Target] = {}
         self.routes: dict[bytes, Route] = {}
         self.settlers: dict[bytes, Callable[[int, int], None]] = {}
+        self._keys: dict[int, dict[bytes, list[bytes]]] = {}  # those of the targets, by channel and consumer tag
 
-    def forget(self) -> None:
-        """A channel or a consumer is gone: nothing must lead there any more."""
+    def forget(self, number: int, consumer_tag: bytes | None = None) -> None:
+        """
+        Nothing must lead there any more.
+
+        @param number: Of a channel.
+        @param consumer_tag: Of a consumer on it; C{None} for the whole channel.
+        """
+        if consumer_tag is None:
+            self.settlers.pop(_METHOD.pack(FRAME_METHOD, number) + _ACK, None)
+            gone = list(self._keys.pop(number, {}).values())
+        else:
+            gone = [self._keys.get(number, {}).pop(consumer_tag, [])]
+        for keys in gone:
+            for key in keys:
+                self.targets.pop(key, None)
+
+    def forget_all(self) -> None:
+        """The same of every channel."""
         self.targets.clear()
         self.settlers.clear()
+        self._keys.clear()
 
     def learn(self, data: bytes, offset: int, end: int) -> bool:
         """
@@ -110,7 +129,8 @@ class Shortcuts:
         tag_at = offset + 12 + data[offset + 11]
         if kind != FRAME_METHOD or channel is None or not tag_at + 11 < head <= end - _HEAD:
             return False
-        consumer = channel.consumers.get(data[offset + 12 : tag_at])
+        tag = data[offset + 12 : tag_at]
+        consumer = channel.consumers.get(tag)
         route = self._route(data, tag_at + 8, head)
         kind, same, size = _FRAME.unpack_from(data, head)
         if (
@@ -123,23 +143,24 @@ class Shortcuts:
         ):
             return False
         if len(self.targets) >= MAX_REMEMBERED:
-            self.targets.clear()
+            self.forget_all()
         if len(self.routes) >= MAX_REMEMBERED:
             self.routes.clear()
         self.routes[data[tag_at + 8 : head + _HEAD]] = route
-        target = self.targets.get(data[offset:tag_at])
+        key = data[offset:tag_at]
+        target = self.targets.get(key)
         if target is None:
-            unacked = None if consumer.no_ack else channel.acks.unacked
-            target = self.targets[data[offset:tag_at]] = Target(
+            target = self.targets[key] = Target(
                 channel.acks,
                 consumer.consumer_tag,
                 consumer.deliver,
-                unacked,
+                None if consumer.no_ack else channel.acks.unacked,
                 channel.arrivals,
                 tag_at - offset,
                 head - offset + 5,
                 {},
             )
+            self._keys.setdefault(number, {}).setdefault(tag, []).append(key)
         if len(target.layouts) >= MAX_LAYOUTS:
             target.layouts.clear()
         between = FRAME_END << 56 | FRAME_BODY << 48 | number << 32

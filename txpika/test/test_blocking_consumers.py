@@ -197,6 +197,17 @@ class SettledTests(ConsumersTestCase):
         self.channel.stop_consuming()
         self.until(lambda: self.depth() == 2)
 
+    def test_those_not_seen_are_of_another_channel(self) -> None:
+        """Their tags are the same."""
+        self.waiting("1", "2")
+        other = self.connection.channel()
+        queue = other.queue_declare(exclusive=True).queue
+        for body in "ab":
+            other.basic_publish("", queue, body)
+            self.assertEqual(other.basic_get(queue=queue)[2], body.encode())
+        other.basic_ack(0, True)
+        self.assertEqual((other._core.acks.unacked, list(self.channel._core.acks.unacked)), ({}, [1, 2]))
+
     def test_iterating(self) -> None:
         def begin() -> None:
             self.publish(*"12345")

@@ -111,7 +111,7 @@ class EventsTests(SynchronousTestCase):
         self.assertEqual((looks, self.numbers()), ([True], [2]))
         assert taken is not None
         self.events.done(taken)
-        self.assertEqual((self.numbers(), self.events.of(first)), ([1], []))
+        self.assertEqual((self.numbers(), self.events.all()), ([1], []))
 
     def test_withdraw(self) -> None:
         for number in range(4):

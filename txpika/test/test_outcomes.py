@@ -406,3 +406,21 @@ class TooLargeTests(SynchronousTestCase):
         self.successResultOf(first)
         error = self.failureResultOf(second, ReturnedError).value
         self.assertEqual((error.message.reply_code, error.message.body), (312, b""))
+
+
+class NumberUsedAgainTests(SynchronousTestCase):
+    """A channel has the number of one that is closed, and neither has a consumer."""
+
+    def test_its_confirmations_are_its_own(self) -> None:
+        peer = TwistedPeer(ConnectionParameters(heartbeat=0)).open(heartbeat=0, channel_max=1)
+        for _ in range(3):
+            channel = peer.open_face()
+            peer.confirming(channel)
+            published = [channel.basic_publish("", "q", b"x") for _ in range(3)]
+            for number, done in enumerate(published, 1):
+                self.assertNoResult(done)
+                peer.send(method(1, Basic.Ack(number)))
+                self.assertIsNone(self.successResultOf(done))
+            channel.close()
+            peer.send(method(1, ChannelMethods.CloseOk()))
+            self.assertFalse(channel.is_open)

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import txpika
 from txpika import ConsumerArguments
+from txpika.core.consumers import MAX_GONE
 from txpika.parameters import ConnectionParameters
 from txpika.spec import Basic
 from txpika.test.fakes import TwistedPeer, deliver, method
@@ -22,9 +23,9 @@ class StreamConsumerTests(SynchronousTestCase):
         self.channel = self.peer.open_face()
         self.tag = 0
 
-    def consume(self, arguments: Any, **more: Any) -> txpika.Consumer:
-        consuming = self.channel.basic_consume("q", consumer_tag="t", arguments=arguments, **more)
-        self.peer.send(method(1, Basic.ConsumeOk("t")))
+    def consume(self, arguments: Any, tag: str = "t", **more: Any) -> txpika.Consumer:
+        consuming = self.channel.basic_consume("q", consumer_tag=tag, arguments=arguments, **more)
+        self.peer.send(method(1, Basic.ConsumeOk(tag)))
         self.peer.frames()
         return self.successResultOf(consuming)
 
@@ -68,3 +69,18 @@ class StreamConsumerTests(SynchronousTestCase):
         self.consume(None)
         self.deliver(b"x" * 11)
         self.assertEqual(self.peer.names(), ["Basic.Reject"])
+
+    def test_more_than_are_remembered_of_those_that_are_gone(self) -> None:
+        """Those that are there are never forgotten; those that are gone are some time."""
+        arguments = {"x-stream-offset": "next"}
+        self.consume(arguments)
+        for number in range(2 * MAX_GONE):
+            self.consume(arguments, f"other{number}")
+        self.deliver(b"x" * 11)
+        self.assertEqual(self.peer.names(), ["Basic.Ack"])
+        for number in range(2 * MAX_GONE):
+            self.channel.basic_cancel(f"other{number}")
+            self.peer.send(method(1, Basic.CancelOk(f"other{number}")))
+        for number in range(2):
+            self.consume(arguments, f"another{number}")
+        self.assertLess(len(self.peer.connection.channels[1].consumers._of_streams), MAX_GONE)
