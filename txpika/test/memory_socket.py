@@ -11,9 +11,9 @@ import os
 import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
-from unittest import TestCase
 
 from txpika.adapters import blocking_connection, loop, socket_connection, waiting
 from txpika.adapters.loop import IOLoop
@@ -100,8 +100,8 @@ class ObligingPeer:
         """In the place of L{txpika.adapters.dial.Dialling}."""
         loop.add_callback(lambda: connected(self.socket, "memory"))
 
-    def serve(self, case: TestCase) -> None:
-        """Connections made from now on, until the end of the test, are to this. Time stands still for them."""
+    def serve(self, stack: ExitStack) -> None:
+        """Connections made from now on, until the end of C{stack}, are to this. Time stands still for them."""
         still = SimpleNamespace(monotonic=lambda: 0.0, time=lambda: 0.0)
         for module, name, value in (
             (blocking_connection, "Dialling", self.dialling),
@@ -109,9 +109,9 @@ class ObligingPeer:
             (loop, "time", still),
             (waiting, "monotonic", still.monotonic),
         ):
-            case.addCleanup(setattr, module, name, getattr(module, name))
+            stack.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, value)
-        case.addCleanup(self.socket.close)
+        stack.callback(self.socket.close)
 
     def answer(self, data: bytes) -> None:
         """Whole frames of the client's."""

@@ -8,9 +8,9 @@ What a batch needs of the broker is made before it is run, so that it is not cou
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import FunctionType
 from typing import Any, NamedTuple
-from unittest import TestCase
 
 from txpika import BasicProperties, ConnectionParameters
 from txpika.spec import Basic, Method, Queue
@@ -110,9 +110,9 @@ class Face:
     @ivar done: How many messages have come to their end.
     """
 
-    def __init__(self, case: TestCase) -> None:
+    def __init__(self, stack: ExitStack) -> None:
         """
-        @param case: At whose end all is cleared away.
+        @param stack: At whose end all is cleared away.
         """
         self.done = 0
 

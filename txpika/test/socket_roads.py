@@ -5,8 +5,8 @@ The hot roads of the callback API, as C{SelectConnection} has it, and of blockin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
-from unittest import TestCase
 
 from txpika import BlockingConnection, SelectConnection
 from txpika.test.memory_socket import ObligingPeer
@@ -30,10 +30,10 @@ from txpika.test.roads import (
 class SocketFace(Face):
     """What both faces over a socket have in common."""
 
-    def __init__(self, case: TestCase) -> None:
-        super().__init__(case)
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__(stack)
         self.peer = ObligingPeer()
-        self.peer.serve(case)
+        self.peer.serve(stack)
         self.socket = self.peer.socket
 
     @property
@@ -62,11 +62,11 @@ class SocketFace(Face):
 class SelectFace(SocketFace):
     """The channel of C{SelectConnection}."""
 
-    def __init__(self, case: TestCase) -> None:
-        super().__init__(case)
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__(stack)
         self.connection = SelectConnection(QUIET, custom_ioloop=None)
         self.loop = self.connection.ioloop
-        case.addCleanup(self.loop.close)
+        stack.callback(self.loop.close)
         while not self.connection.is_open:
             self._turn()
         self.channel: Any = self.connection.channel(lambda channel: None)
@@ -182,10 +182,10 @@ class SelectFace(SocketFace):
 class BlockingFace(SocketFace):
     """The channel of C{BlockingConnection}, without a thread of its own."""
 
-    def __init__(self, case: TestCase) -> None:
-        super().__init__(case)
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__(stack)
         self.connection = BlockingConnection(QUIET)
-        case.addCleanup(self.connection.waiter.close)
+        stack.callback(self.connection.waiter.close)
         self.channel: Any = self.connection.channel()
 
     def _reading(self, prepare: Callable[[], Any]) -> Road:

@@ -6,6 +6,8 @@ C{python -m txpika.test.test_cost} prints the table as it is today.
 
 from __future__ import annotations
 
+import gc
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -102,23 +104,29 @@ class CostTestCase(SynchronousTestCase):
 
     skip = SKIP
 
+    def setUp(self) -> None:
+        # What other tests have left need not be gone through each time that garbage is looked for.
+        gc.collect()
+        gc.freeze()
+        self.addCleanup(gc.unfreeze)
+
     def cost(self, face: type[Face], name: str) -> Cost:
         """@return: Of the dearest of several batches."""
-        made = face(self)
-        road = made.road(name)
-        before = made.done
         own, others, writes = [], [], []
-        for _ in range(SAMPLES):
-            batch = road.prepare()
-            written = made.writes
-            calls = calls_of(lambda: road.run(batch))  # noqa: B023
-            own.append(calls.own)
-            others.append(calls.others)
-            writes.append(made.writes - written)
-        # The first run fills the interpreter's lists of free objects.
-        peak = max(peaks_of(road.run, [road.prepare() for _ in range(SAMPLES)])[1:])
+        with ExitStack() as stack:
+            made = face(stack)
+            road = made.road(name)
+            before = made.done
+            for _ in range(SAMPLES):
+                batch = road.prepare()
+                written = made.writes
+                calls = calls_of(lambda: road.run(batch))  # noqa: B023
+                own.append(calls.own)
+                others.append(calls.others)
+                writes.append(made.writes - written)
+            # The first run fills the interpreter's lists of free objects.
+            peak = max(peaks_of(road.run, [road.prepare() for _ in range(SAMPLES)])[1:])
         self.assertEqual(made.done - before, 2 * SAMPLES * road.messages, f"{face.__name__}.{name} lost messages")
-        self.doCleanups()
         return Cost(max(own), max(others), max(writes), peak)
 
 
@@ -161,24 +169,23 @@ class LeakTests(CostTestCase):
     def check(self, face: type[Face]) -> None:
         wrong = []
         for name in face.roads():
-            road = face(self).road(name)
-            few, many = SMALL_RUN if road.messages > 1 else LARGE_RUN
-            growth = Growth()
-            with growth:
-                for count in range(many):
-                    if count == few:
-                        growth.begin()
-                    road.run(road.prepare())
+            with ExitStack() as stack:
+                road = face(stack).road(name)
+                few, many = SMALL_RUN if road.messages > 1 else LARGE_RUN
+                with Growth() as growth:
+                    for count in range(many):
+                        if count == few:
+                            growth.begin()
+                        road.run(road.prepare())
+                batch = road.prepare()
+                garbage = garbage_of(lambda: road.run(batch))  # noqa: B023
             if growth.size > MAX_KEPT or growth.objects > MAX_OBJECTS:
                 wrong.append(
                     f"{face.__name__}.{name}: after {many * road.messages} messages {growth.size} bytes in"
                     f" {growth.objects} objects more are kept than after {few * road.messages}"
                 )
-            batch = road.prepare()
-            garbage = garbage_of(lambda: road.run(batch))  # noqa: B023
             if garbage:
                 wrong.append(f"{face.__name__}.{name}: {garbage} objects a batch are left to the garbage collector")
-            self.doCleanups()
         self.assertEqual(wrong, [], "\n" + "\n".join(wrong))
 
     def test_twisted(self) -> None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
-from unittest import TestCase
 
 from twisted.internet.defer import Deferred
 
@@ -53,8 +53,8 @@ class CountingPeer(TwistedPeer):
 class TwistedFace(Face):
     """L{txpika.channel.Channel}."""
 
-    def __init__(self, case: TestCase) -> None:
-        super().__init__(case)
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__(stack)
         self.returned = 0
         self.peer = CountingPeer(QUIET).open(heartbeat=0)
         self.channel = self.peer.open_face()
