@@ -44,6 +44,8 @@ _PROBLEMS = {
 }
 #: What OpenSSL says when what came is no TLS.
 _NO_TLS = ("wrong version number", "http request", "unknown protocol", "packet length too long", "bad record type")
+#: What OpenSSL 3.2 and later say behind such a reason, and what says nothing.
+_WITHOUT_MEANING = ("", "record layer failure")
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -199,7 +201,7 @@ def _own(options: TLSOptions) -> dict[str, Any]:
 def said(error: SSL.Error) -> str:
     """@return: What OpenSSL said, for a reader."""
     queue = error.args[0] if error.args else None
-    reasons = [each[-1] for each in queue if each[-1]] if isinstance(queue, list) else []
+    reasons = [each[-1] for each in queue if each[-1] not in _WITHOUT_MEANING] if isinstance(queue, list) else []
     return reasons[-1] if reasons else str(error) or type(error).__name__
 
 

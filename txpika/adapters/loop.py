@@ -133,7 +133,7 @@ class EPollPoller(Poller):
         """As of all. An error, and the end, are something to read and to write, for who waits for these."""
         return [
             (fd, events if events in (READ, WRITE) else self._of_interest(fd, events))
-            for fd, events in self._epoll.poll(timeout)
+            for fd, events in self._epoll.poll(timeout, len(self._events) or 1)
         ]
 
     def _of_interest(self, fd: int, events: int) -> int:

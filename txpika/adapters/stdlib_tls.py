@@ -7,6 +7,7 @@ Owns the translation of L{TLSOptions} to an C{ssl.SSLContext}. Knows nothing of 
 
 from __future__ import annotations
 
+import os
 import ssl
 
 from txpika.tls import TLSOptions
@@ -18,6 +19,15 @@ def make_context(options: TLSOptions) -> ssl.SSLContext:
         C{options} say otherwise.
     @raise OSError: when a file cannot be read, or is not what it should be.
     """
+    try:
+        return _make_context(options)
+    except OSError as error:
+        if error.errno and not error.strerror:  # as PyPy leaves it
+            raise OSError(error.errno, os.strerror(error.errno)) from None
+        raise
+
+
+def _make_context(options: TLSOptions) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=options.cafile)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not options.verify:

@@ -158,7 +158,7 @@ class OpenTelemetryInstrument(Instrument):
         propagate.inject(carrier, _with_span(span, contexts.get_current()))
         if carrier:
             # What is no table of headers stays as it is: the engine refuses it, or the consumer finds out.
-            with suppress(DecodeError, TypeError):
+            with suppress(DecodeError, TypeError, ValueError):  # for no table CPython has the second, PyPy the third
                 publication.properties = with_headers(publication.properties, carrier)
 
     def outcome(

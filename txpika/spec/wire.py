@@ -72,7 +72,7 @@ def _integer(value: int, where: str, packer: Struct) -> bytes:
         raise wrong_type(where, "int", value)
     try:
         return packer.pack(value)
-    except StructError:
+    except (StructError, ValueError):  # the latter is PyPy's, for what is negative and has eight bytes
         raise ValueError(f"{where} must be between 0 and {2 ** (8 * packer.size) - 1}") from None
 
 

@@ -132,11 +132,14 @@ class Peer:
     An engine's connection, and the broker at its other end.
 
     @ivar one_by_one: Give the engine each byte alone.
+    @cvar TRANSPORT: Makes what the engine writes to.
     """
+
+    TRANSPORT: type[Transport] = Transport
 
     def __init__(self, parameters: ConnectionParameters | None = None, one_by_one: bool = False) -> None:
         self.clock = Clock()
-        self.transport = Transport()
+        self.transport = self.TRANSPORT()
         self.events: list[Any] = []
         self.one_by_one = one_by_one
         self.connection = self.connect(parameters or ConnectionParameters(), self.transport)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +12,7 @@ from txpika.parameters import ConnectionParameters
 from txpika.spec import Basic, Confirm, Tx
 from txpika.spec import Channel as ChannelMethods
 from txpika.spec import Connection as ConnectionMethods
+from txpika.test.counting import SKIP, Growth
 from txpika.test.fakes import TwistedPeer, content, deliver, frame, method
 
 
@@ -202,14 +202,12 @@ class BytesTests(EngineTestCase):
         size = 100_000
         self.peer.send(content(1, Basic.GetOk(1, False, "", "q", 0), b"x" * size)[: -size - 8])
         tiny = frame(3, 1, b"xy") * 1000
-        tracemalloc.start()
-        try:
+        with Growth() as growth:
             for _ in range(size // 2000):
                 self.peer.send(tiny)
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
         delivery = self.successResultOf(got)
         assert delivery is not None
         self.assertEqual((delivery.body[:4], len(delivery.body)), (b"xyxy", size))
-        self.assertLess(peak, 5 * size)
+        self.assertLess(growth.peak, 5 * size)
+
+    test_many_tiny_frames_take_no_more_room_than_their_bytes.skip = SKIP  # type: ignore[attr-defined]

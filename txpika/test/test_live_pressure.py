@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,7 @@ from txpika.exceptions import (
     ReturnedError,
 )
 from txpika.test import broker
+from txpika.test.counting import SKIP
 from txpika.test.live import Live, failure_of
 
 MEGABYTE = b"x" * 1_000_000
@@ -62,10 +64,15 @@ class AlarmTests(Live):
 
     async def test_300_large_messages_take_no_memory_and_fail_by_name(self) -> None:
         for channel in await self.alarmed(blocked_timeout=0.01):
+            gc.collect()
             before, grown = resident(), 0
-            for _ in range(300):
+            for number in range(300):
                 error = await failure_of(channel.basic_publish("", self.queue, MEGABYTE), PublishBlocked)
                 self.assertEqual(error.outcome, "not sent")
+                if SKIP is not None:  # an interpreter that keeps garbage for a while
+                    if number % 20:
+                        continue
+                    gc.collect()
                 grown = max(grown, resident() - before)
             self.assertLess(grown, 10_000_000)
         self.clear()

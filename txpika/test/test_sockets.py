@@ -371,3 +371,13 @@ class ContextTests(SynchronousTestCase):
         make_context(TLSOptions(certfile="mine.pem"))
         make_context(TLSOptions(certfile="mine.pem", keyfile_password="secret"))
         self.assertEqual([password() for password in asked], ["", "secret"])
+
+    def test_a_file_that_is_not_there(self) -> None:
+        """PyPy leaves out the text of that error."""
+
+        def load(context: Any, cert: object, key: object, password: object = None) -> None:
+            raise FileNotFoundError(2, "")
+
+        self.patch(ssl.SSLContext, "load_cert_chain", load)
+        error = self.assertRaises(FileNotFoundError, make_context, TLSOptions(certfile="mine.pem"))
+        self.assertIn("No such file", str(error))

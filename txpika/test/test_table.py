@@ -391,8 +391,10 @@ class WritingTests(SynchronousTestCase):
         for text in ("NaN", "sNaN", "Infinity", "-Infinity"):
             self.assertWrong(ValueError, Decimal(text), " is not finite")
         self.assertWrong(ValueError, Decimal("1E-256"), " has 256 decimal places, at most 255")
-        for text in ("2147483648", "-2147483649", "1E+400", "1E+999999", "3E+9", "0.12345678901", "9" * 10000):
+        for text in ("2147483648", "-2147483649", "1E+400", "1E+999999", "3E+9", "0.12345678901"):
             self.assertWrong(ValueError, Decimal(text), " has more digits than 32 bits hold")
+        # From its digits: from a text of them, PyPy's decimal would make an int, which has a limit of 4,300.
+        self.assertWrong(ValueError, Decimal((0, (9,) * 10000, 0)), " has more digits than 32 bits hold")
 
     def test_B85_moments_and_timestamps(self) -> None:
         self.assertWritten(Timestamp(2**64 - 1), "54 ffffffffffffffff")

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from txpika.spec import Basic, Confirm, Exchange, Method, Queue
+from txpika.test.counting import SKIP
 from txpika.topology import Step, Topology, snapshot
 
 
@@ -517,3 +518,6 @@ class CostTests(SynchronousTestCase):
     def test_one_queue_costs_the_same_among_many_bindings(self) -> None:
         """32 times as many; anything that looks through all of them takes far more than 4 times as long."""
         self.assertLess(self.seconds(32_000), 4 * self.seconds(1000))
+
+    # PyPy's collector goes through all there is, again and again.
+    test_one_queue_costs_the_same_among_many_bindings.skip = SKIP  # type: ignore[attr-defined]

@@ -1,0 +1,245 @@
+"""
+What a message costs on each hot road, in what does not depend on the machine: calls, writes, memory.
+
+C{python -m txpika.test.test_cost} prints the table as it is today.
+"""
+
+from __future__ import annotations
+
+import gc
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txpika.test.counting import SKIP, Growth, calls_of, garbage_of, peaks_of
+from txpika.test.roads import Face
+from txpika.test.socket_roads import BlockingFace, SelectFace
+from txpika.test.twisted_roads import TwistedFace
+
+
+class Cost(NamedTuple):
+    """
+    Of one batch of messages: 100 of 100 bytes, or one of 1 MiB where the road is called large.
+
+    @ivar own: Calls of functions of txpika, exactly.
+    @ivar others: Calls of functions of Twisted and the standard library, at most: Python 3.13 has fewer of them.
+    @ivar writes: Writes to the transport, or, over a socket, sends; exactly.
+    @ivar peak: Bytes taken meanwhile, at most, beside those that the broker sends.
+    """
+
+    own: int
+    others: int
+    writes: int
+    peak: int
+
+
+#: For each face and each of its roads. Over a socket a batch is one turn of the loop, or one for each message where it
+#: waits for an answer; the Twisted face writes to its transport, which collects what is written in one turn.
+# fmt: off
+BUDGETS: dict[type[Face], dict[str, Cost]] = {
+    TwistedFace: {
+        #                            own  others  writes       peak
+        "publish":              Cost(   300,    109,    100,     1_440),
+        "publish_unawaited":    Cost(   200,    100,    100,       375),
+        "publish_large":        Cost(     4,      3,      1, 1_053_735),
+        "confirmed_one_by_one": Cost(   708,    909,    100,    20_055),
+        "confirmed_together":   Cost(   412,    414,    100,    23_257),
+        "mandatory":            Cost(   515,    414,    100,    24_345),
+        "mandatory_returned":   Cost(  4308,   1209,    100,    22_274),
+        "deliver":              Cost(   208,      0,      0,       747),
+        "deliver_large":        Cost(   288,      0,      0, 1_180_867),
+        "deliver_split":        Cost(  5800,      0,      0,       794),
+        "deliver_and_ack":      Cost(   414,      0,      1,       807),
+        "iterate_and_ack":      Cost(   914,    900,      1,       807),
+        "get":                  Cost(  6900,    700,    100,     1_607),
+        "declare":              Cost(  4000,    600,    100,       822),
+    },
+    SelectFace: {
+        #                            own  others  writes       peak
+        "publish":              Cost(   308,      0,      1,    42_109),
+        "publish_large":        Cost(    22,      0,      3, 1_053_735),
+        "confirmed_one_by_one": Cost(  1623,      0,      1,    90_525),
+        "confirmed_together":   Cost(  1326,      0,      1,    90_525),
+        "mandatory":            Cost(  1429,      0,      1,    91_581),
+        "mandatory_returned":   Cost(  6423,      0,      1,    91_813),
+        "deliver":              Cost(   618,      0,      0,     1_131),
+        "deliver_large":        Cost(   164,      0,      0, 2_031_731),
+        "deliver_split":        Cost(  7200,      0,      0,     1_130),
+        "deliver_and_ack":      Cost(   930,      0,      1,     1_191),
+        "get":                  Cost(  9500,      0,    100,     2_183),
+        "declare":              Cost(  6600,      0,    100,     1_187),
+    },
+    BlockingFace: {
+        #                            own  others  writes       peak
+        "publish":              Cost(   815,      0,    100,       606),
+        "publish_large":        Cost(    34,      0,      3, 1_053_783),
+        "publish_many":         Cost(  1331,      1,      1,    56_797),
+        "confirmed_one_by_one": Cost(  3900,      0,    100,       761),
+        "mandatory":            Cost(  4003,      0,    100,     4_985),
+        "deliver":              Cost(  2026,      0,      0,    44_803),
+        "deliver_large":        Cost(   179,      0,      0, 2_031_747),
+        "deliver_split":        Cost( 10900,      0,      0,     1_290),
+        "deliver_and_ack":      Cost(  3231,      0,      1,    54_309),
+        "iterate_and_ack":      Cost(  3127,      0,    100,    44_275),
+        "get":                  Cost(  9900,      0,    100,     1_991),
+        "declare":              Cost(  6500,      0,    100,     1_107),
+    },
+}
+# fmt: on
+
+#: By how many bytes versions of Python differ in what they take.
+SLACK = 300
+#: Batches of which the dearest counts: from time to time one has to clear up behind others.
+SAMPLES = 5
+#: What is kept is looked at after so many batches, and again after so many; of small messages, and of large ones.
+SMALL_RUN, LARGE_RUN = (5, 50), (5, 15)
+#: Most bytes, and objects, that are kept more at the second look than at the first: a pointer a message is more.
+MAX_KEPT = 10_000
+MAX_OBJECTS = 200
+#: Most bytes that a road takes which has done nothing but large messages, a fraction of one of those.
+MAX_AT_REST = 100_000
+
+
+class CostTestCase(SynchronousTestCase):
+    """Counts what a road costs."""
+
+    skip = SKIP
+
+    def setUp(self) -> None:
+        # What other tests have left need not be gone through each time that garbage is looked for.
+        gc.collect()
+        gc.freeze()
+        self.addCleanup(gc.unfreeze)
+
+    def cost(self, face: type[Face], name: str) -> Cost:
+        """@return: Of the dearest of several batches."""
+        own, others, writes = [], [], []
+        with ExitStack() as stack:
+            made = face(stack)
+            road = made.road(name)
+            before = made.done
+            for _ in range(SAMPLES):
+                batch = road.prepare()
+                written = made.writes
+                calls = calls_of(lambda: road.run(batch))  # noqa: B023
+                own.append(calls.own)
+                others.append(calls.others)
+                writes.append(made.writes - written)
+            # The first run fills the interpreter's lists of free objects.
+            peak = max(peaks_of(road.run, [road.prepare() for _ in range(SAMPLES)])[1:])
+        self.assertEqual(made.done - before, 2 * SAMPLES * road.messages, f"{face.__name__}.{name} lost messages")
+        return Cost(max(own), max(others), max(writes), peak)
+
+
+class BudgetTests(CostTestCase):
+    """No road costs more than its budget."""
+
+    def check(self, face: type[Face]) -> None:
+        wrong = []
+        for name, budget in BUDGETS[face].items():
+            cost = self.cost(face, name)
+            for what, spent, allowed, exact in (
+                ("calls of txpika's own functions", cost.own, budget.own, True),
+                ("calls of others' functions", cost.others, budget.others, False),
+                ("writes", cost.writes, budget.writes, True),
+                ("bytes of memory", cost.peak, budget.peak + SLACK, False),
+            ):
+                if spent > allowed:
+                    wrong.append(f"{face.__name__}.{name}: {spent} {what} a batch, the budget is {allowed}")
+                elif exact and spent < allowed:
+                    wrong.append(f"{face.__name__}.{name}: only {spent} {what} a batch, lower the budget of {allowed}")
+        self.assertEqual(wrong, [], "\n" + "\n".join(wrong))
+
+    def test_each_road_has_a_budget(self) -> None:
+        for face, budgets in BUDGETS.items():
+            self.assertEqual(list(budgets), face.roads())
+
+    def test_twisted(self) -> None:
+        self.check(TwistedFace)
+
+    def test_select(self) -> None:
+        self.check(SelectFace)
+
+    def test_blocking(self) -> None:
+        self.check(BlockingFace)
+
+
+class LeakTests(CostTestCase):
+    """What has been settled leaves nothing behind."""
+
+    def check(self, face: type[Face]) -> None:
+        wrong = []
+        for name in face.roads():
+            with ExitStack() as stack:
+                road = face(stack).road(name)
+                few, many = SMALL_RUN if road.messages > 1 else LARGE_RUN
+                with Growth() as growth:
+                    for count in range(many):
+                        if count == few:
+                            growth.begin()
+                        road.run(road.prepare())
+                batch = road.prepare()
+                garbage = garbage_of(lambda: road.run(batch))  # noqa: B023
+            if growth.size > MAX_KEPT or growth.objects > MAX_OBJECTS:
+                wrong.append(
+                    f"{face.__name__}.{name}: after {many * road.messages} messages {growth.size} bytes in"
+                    f" {growth.objects} objects more are kept than after {few * road.messages}"
+                )
+            if garbage:
+                wrong.append(f"{face.__name__}.{name}: {garbage} objects a batch are left to the garbage collector")
+        self.assertEqual(wrong, [], "\n" + "\n".join(wrong))
+
+    def test_twisted(self) -> None:
+        self.check(TwistedFace)
+
+    def test_select(self) -> None:
+        self.check(SelectFace)
+
+    def test_blocking(self) -> None:
+        self.check(BlockingFace)
+
+
+class RestTests(CostTestCase):
+    """A connection at rest has let go of the large messages that it sent and received."""
+
+    def kept(self, face: type[Face]) -> dict[str, int]:
+        """@return: By road, in bytes, with all that the road itself is."""
+        kept = {}
+        for name in ("publish_large", "deliver_large"):
+            with ExitStack() as stack:
+                made = face(stack)
+                with Growth() as growth:
+                    made.road(name)
+            kept[name] = growth.size
+        return kept
+
+    def check(self, *faces: type[Face]) -> None:
+        for face in faces:
+            for name, size in self.kept(face).items():
+                self.assertLess(size, MAX_AT_REST, f"{face.__name__}.{name} keeps {size} bytes")
+
+    def test_twisted(self) -> None:
+        self.check(TwistedFace)
+
+    def test_sockets(self) -> None:
+        self.check(SelectFace, BlockingFace)
+
+
+def table() -> str:
+    """@return: The budgets as they would be for what it costs today."""
+    case = CostTestCase()
+    lines = []
+    for face in BUDGETS:
+        lines.append(f"    {face.__name__}: {{")
+        lines.append("        #                            own  others  writes       peak")
+        for name in face.roads():
+            own, others, writes, peak = case.cost(face, name)
+            key = f'"{name}":'
+            lines.append(f"        {key:24}Cost({own:6}, {others:6}, {writes:6}, {peak:9_}),")
+        lines.append("    },")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
