@@ -1,0 +1,427 @@
+# -*- test-case-name: benchmarks.test.test_processes -*-
+"""
+What the measuring programs in Python share: the order of things in a measurement, and the counting of messages.
+
+Owns when the meter starts and stops. Knows no library: a program fills in how its library connects, publishes and
+consumes. What runs for each message is written out in each program, so that none pays for a call that another does not.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from typing import Any
+
+from benchmarks.measure import Meter, Task
+from benchmarks.scenario import CONSUMING, OPENING
+
+#: Publishes between two turns of an event loop, and their bytes at most, for libraries that queue without bound what is
+#: published in one turn; of 50, 500 and 5,000 small messages 500 cost pika the least CPU with little memory.
+CHUNK = 500
+CHUNK_BYTES = 1_000_000
+
+#: Consumers that hold deliveries back, as one alone could have 65,535 outstanding at most.
+HELD_BY = 2
+
+#: Opened before those whose memory counts, so that what a library has once is not counted for each.
+OPENED_BEFORE = 10
+
+
+class Program(ABC):
+    """
+    One measurement.
+
+    @ivar library: What it is called where it is installed from.
+    @ivar channels: Those that messages are published on in turn; the first does all else.
+    @ivar received: Bytes received so far.
+    @ivar mark: Bytes after which L{passed} is to be called.
+    @ivar kept: What is to stay: things that were opened, deliveries that are not to be acked yet.
+    @ivar early: Deliveries from before all of many consumers are there; afterwards C{None}.
+    """
+
+    library = ""
+
+    def __init__(self, task: Task) -> None:
+        """
+        @param task: What to measure.
+        """
+        self.task = task
+        self.meter = Meter(task)
+        self.body = b"x" * task.size
+        self.channels: list[Any] = []
+        self.received = 0
+        self.mark = (task.held + (task.warmup or task.messages)) * task.size
+        self.kept: deque[Any] = deque()
+        self.early: list[Any] | None = []
+
+    def begin(self) -> None:
+        """Without a warm-up what is measured begins with the first message."""
+        if not self.task.warmup:
+            self.meter.start()
+
+    def passed(self) -> bool:
+        """
+        As many bytes as C{mark} have been received.
+
+        @return: Whether these were the last; else warming up is over.
+        """
+        if self.meter.running:
+            return True
+        self.meter.start()
+        self.mark += self.task.messages * self.task.size
+        return False
+
+    def in_turn(self, messages: int) -> Iterator[Any]:
+        """
+        @return: The channel of each of so many messages.
+        """
+        return islice(cycle(self.channels), messages)
+
+    def all_consumers_are_there(self, again: Callable[[Any], object]) -> None:
+        """
+        The consumers that share the messages wait for this with their first ack.
+
+        @param again: Called with each delivery that came before.
+        """
+        early, self.early = self.early or [], None
+        for delivery in early:
+            again(delivery)
+
+    @property
+    def prefetch(self) -> int:
+        """How many messages the broker may have outstanding: at each consumer, or at many of them together."""
+        return self.task.prefetch + self.task.held // HELD_BY
+
+    @property
+    def together(self) -> bool:
+        """Whether that is for all consumers of the channel together."""
+        return self.task.consumers > 0
+
+
+class BlockingProgram(Program):
+    """A library whose calls return when they are done."""
+
+    def run(self) -> None:
+        """Connect, measure, print, disconnect."""
+        task = self.task
+        connection = self.connect()
+        if task.action in OPENING:
+            self.open_many(connection)
+            self.meter.stop_resting(self.library)
+        else:
+            self.channels = [self.open_channel(connection) for _ in range(task.channels)]
+            if task.action in CONSUMING:
+                self.consume()
+                self.declare(1)
+            else:
+                batch = getattr(self, task.action)
+                batch(task.warmup)
+                self.meter.start()
+                batch(task.messages)
+            self.meter.stop(self.library)
+        self.disconnect(connection)
+
+    def open_many(self, connection: Any) -> None:
+        """Open what the task says, and keep it."""
+        open_one = self.connect if self.task.action == "connections" else lambda: self.open_channel(connection)
+        self.kept.extend(open_one() for _ in range(OPENED_BEFORE))
+        self.meter.start()
+        self.kept.extend(open_one() for _ in range(self.task.messages))
+
+    @abstractmethod
+    def connect(self) -> Any:
+        """A connection."""
+
+    def disconnect(self, connection: Any) -> None:
+        """The end."""
+        connection.close()
+
+    def open_channel(self, connection: Any) -> Any:
+        """A channel."""
+        return connection.channel()
+
+    @abstractmethod
+    def declare(self, messages: int) -> None:
+        """Round trips. When one is answered, the broker has taken all this connection sent before."""
+
+    @abstractmethod
+    def consume(self) -> None:
+        """Take the messages, and ack them or not, as the task says."""
+
+
+class AsyncProgram(Program):
+    """A library whose calls are awaited, on whichever loop."""
+
+    async def run(self) -> None:
+        """Connect, measure, print, disconnect."""
+        task = self.task
+        connection = await self.connect()
+        if task.action in OPENING:
+            await self.open_many(connection)
+            self.meter.stop_resting(self.library)
+        else:
+            self.channels = [await self.open_channel(connection) for _ in range(task.channels)]
+            if task.action in CONSUMING:
+                await self.consume()
+                await self.declare(1)
+            else:
+                batch = getattr(self, task.action)
+                await batch(task.warmup)
+                self.meter.start()
+                await batch(task.messages)
+            self.meter.stop(self.library)
+        await self.disconnect(connection)
+
+    async def open_many(self, connection: Any) -> None:
+        """Open what the task says, and keep it."""
+        for number in range(OPENED_BEFORE + self.task.messages):
+            if number == OPENED_BEFORE:
+                self.meter.start()
+            if self.task.action == "connections":
+                self.kept.append(await self.connect())
+            else:
+                self.kept.append(await self.open_channel(connection))
+
+    @abstractmethod
+    async def connect(self) -> Any:
+        """A connection."""
+
+    async def disconnect(self, connection: Any) -> None:
+        """The end."""
+        await connection.close()
+
+    async def open_channel(self, connection: Any) -> Any:
+        """A channel."""
+        return await connection.channel()
+
+    @abstractmethod
+    async def declare(self, messages: int) -> None:
+        """Round trips. When one is answered, the broker has taken all this connection sent before."""
+
+    @abstractmethod
+    async def consume(self) -> None:
+        """Take the messages, and ack them or not, as the task says."""
+
+
+class CallbackProgram(Program):
+    """
+    A library that calls back. Those measured here agree in all that runs for each message but the names of arguments.
+
+    @ivar connection: Its connection.
+    @ivar properties: Those of all messages.
+    """
+
+    connection: Any
+    properties: Any
+
+    def run(self) -> None:
+        """Connect, measure, print, disconnect."""
+        self.connection = self.connect(self.on_open)
+        self.run_loop()
+
+    @abstractmethod
+    def connect(self, on_open: Callable[[Any], object]) -> Any:
+        """A connection, which is open when it calls."""
+
+    @abstractmethod
+    def run_loop(self) -> None:
+        """Run until L{stop_loop}."""
+
+    @abstractmethod
+    def stop_loop(self) -> None:
+        """The connection has ended."""
+
+    @abstractmethod
+    def open_channel(self, on_open: Callable[[Any], object]) -> None:
+        """A channel of the connection, which is open when it calls."""
+
+    @abstractmethod
+    def ask(self, on_answer: Callable[[Any], object]) -> None:
+        """One passive declare on the first channel."""
+
+    @abstractmethod
+    def qos(self, on_answer: Callable[[Any], object]) -> None:
+        """As many messages may be outstanding on the first channel as L{prefetch} says."""
+
+    @abstractmethod
+    def start_consumer(self, on_message: Callable[..., object], on_started: Callable[[Any], object]) -> None:
+        """A consumer of the queue on the first channel."""
+
+    @abstractmethod
+    def select_confirms(self, on_confirm: Callable[[Any], object], on_selected: Callable[[Any], object]) -> None:
+        """The first channel goes into confirm mode."""
+
+    def on_open(self, connection: Any) -> None:
+        """Open what the task says, or the channels that it needs."""
+        if self.task.action in OPENING:
+            self.left = OPENED_BEFORE + self.task.messages
+            self.open_next(None)
+        else:
+            self.open_channel(self.on_channel)
+
+    def open_next(self, opened: Any) -> None:
+        """One is open: open another."""
+        if opened is not None:
+            self.kept.append(opened)
+            self.left -= 1
+        if self.left == self.task.messages:
+            self.meter.start()
+        if self.left == 0:
+            self.meter.stop_resting(self.library)
+            self.close()
+        elif self.task.action == "connections":
+            self.connect(self.open_next)
+        else:
+            self.open_channel(self.open_next)
+
+    def close(self) -> None:
+        """The end."""
+        self.connection.close()
+
+    def on_channel(self, channel: Any) -> None:
+        """Open another, or begin to warm up."""
+        self.channels.append(channel)
+        if len(self.channels) < self.task.channels:
+            self.open_channel(self.on_channel)
+            return
+        self.channel = self.channels[0]
+        self.turns = cycle(self.channels)
+        if self.task.action == "confirmed":
+            self.published = 0
+            self.unconfirmed: dict[int, None] = {}
+            self.select_confirms(self.on_confirm, lambda _frame: self.batch(self.task.warmup))
+        elif self.task.action == "auto_ack":
+            self.begin()
+            self.start_consumer(self.on_message, lambda _frame: None)
+        elif self.task.action == "consume":
+            self.qos(lambda _frame: self.consume())
+        else:
+            self.batch(self.task.warmup)
+
+    def batch(self, messages: int) -> None:
+        """Do it so many times."""
+        getattr(self, self.task.action)(messages)
+
+    def batch_done(self) -> None:
+        """The broker has everything of a batch: of the warm-up, or of what is measured."""
+        if self.meter.running:
+            self.meter.stop(self.library)
+            self.close()
+        else:
+            self.meter.start()
+            self.batch(self.task.messages)
+
+    def declare(self, messages: int) -> None:
+        """Round trips. When one is answered, the broker has taken all this connection sent before."""
+        self.left = messages
+        self.ask(self.on_answer)
+
+    def on_answer(self, _frame: Any) -> None:
+        """Ask again, until all are done."""
+        self.left -= 1
+        if self.left > 0:
+            self.ask(self.on_answer)
+        else:
+            self.batch_done()
+
+    @abstractmethod
+    def soon(self, call: Callable[[], object]) -> None:
+        """Call, after the loop had a turn."""
+
+    def publish(self, messages: int) -> None:
+        """Publish in chunks, so that the loop can write between them."""
+        self.left = messages
+        self.publish_chunk()
+
+    def publish_chunk(self) -> None:
+        """Publish some, and come back."""
+        chunk = min(CHUNK, max(CHUNK_BYTES // self.task.size, 1), self.left)
+        queue, body, properties = self.task.queue, self.body, self.properties
+        for channel in islice(self.turns, chunk):
+            channel.basic_publish("", queue, body, properties)
+        self.left -= chunk
+        if self.left:
+            self.soon(self.publish_chunk)
+        else:
+            self.declare(1)
+
+    def confirmed(self, messages: int) -> None:
+        """Publish as long as the window has room, and again when the broker confirmed some."""
+        self.last = self.published + messages
+        self.fill_window()
+
+    def fill_window(self) -> None:
+        """Publish what the window has room for."""
+        room = self.task.window - len(self.unconfirmed)
+        queue, body, properties = self.task.queue, self.body, self.properties
+        for _ in range(min(room, self.last - self.published)):
+            self.published += 1
+            self.unconfirmed[self.published] = None
+            self.channel.basic_publish("", queue, body, properties)
+
+    def on_confirm(self, frame: Any) -> None:
+        """Note what the broker confirmed: one publish, or all up to one."""
+        tag = frame.method.delivery_tag
+        if frame.method.multiple:
+            while self.unconfirmed and (first := next(iter(self.unconfirmed))) <= tag:
+                del self.unconfirmed[first]
+        else:
+            del self.unconfirmed[tag]
+        if self.published < self.last:
+            self.fill_window()
+        elif not self.unconfirmed:
+            self.declare(1)
+
+    def consume(self) -> None:
+        """Take messages, and ack each."""
+        if self.task.held:
+            for _ in range(HELD_BY):
+                self.start_consumer(self.on_held, lambda _frame: None)
+        elif self.task.consumers:
+            self.left = self.task.consumers
+            self.start_consumer(self.on_shared, self.on_consumer)
+        else:
+            self.begin()
+            self.start_consumer(self.on_unacked, lambda _frame: None)
+
+    def on_consumer(self, _frame: Any) -> None:
+        """One of many consumers is there."""
+        self.left -= 1
+        if self.left:
+            self.start_consumer(self.on_shared, self.on_consumer)
+        else:
+            self.all_consumers_are_there(lambda delivery: self.on_shared(*delivery))
+
+    def on_shared(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        """One of many consumers got a message."""
+        if self.early is None:
+            channel.basic_ack(method.delivery_tag)
+            self.received += len(body)
+            if self.received == self.mark and self.passed():
+                self.declare(1)
+        else:
+            self.early.append((channel, method, properties, body))
+
+    def on_held(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        """Keep the delivery, ack the oldest of those kept, then count."""
+        self.kept.append(method.delivery_tag)
+        if len(self.kept) > self.task.held:
+            channel.basic_ack(self.kept.popleft())
+        self.received += len(body)
+        if self.received == self.mark and self.passed():
+            self.declare(1)
+
+    def on_unacked(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        """Ack, then count."""
+        channel.basic_ack(method.delivery_tag)
+        self.received += len(body)
+        if self.received == self.mark and self.passed():
+            self.declare(1)
+
+    def on_message(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        """Count."""
+        self.received += len(body)
+        if self.received == self.mark and self.passed():
+            self.declare(1)

@@ -1,0 +1,32 @@
+# -*- test-case-name: benchmarks.test.test_scenarios -*-
+"""
+Messages of 1 MB, each put together again from frames of 128 KB, else as auto_ack.
+"""
+
+from __future__ import annotations
+
+from benchmarks.scenario import MEGABYTE, PIKA, Promise, Scenario
+
+SCENARIO = Scenario(
+    title="auto-ack 1 MB",
+    order=90,
+    action="auto_ack",
+    size=MEGABYTE,
+    peers={
+        "txpika twisted": 60,
+        "txpika select": 40,
+        "txpika asyncio": 40,
+        "txpika blocking": 40,
+        "pika twisted": 40,
+        "pika select": 40,
+        "pika asyncio": 40,
+        "pika blocking": 40,
+        "aio-pika": 40,
+        "aiormq": 40,
+        "py-amqp": 60,
+        "amqpstorm": 40,
+        "rabbitmq-c": 60,
+    },
+    quick=("txpika twisted", "pika twisted", "rabbitmq-c"),
+    promises=(Promise(1.0, to="py-amqp"), Promise(0.35, to=PIKA)),
+)
