@@ -40,8 +40,7 @@ class Task:
     @ivar window: Publishes that may be outstanding in confirm mode.
     @ivar channels: Channels to publish on, a message on each in turn.
     @ivar consumers: Consumers that share the messages, on one channel, and C{prefetch} too; 0 for one that is alone.
-    @ivar held: Deliveries that are kept unacknowledged all the time, beside those that C{prefetch} allows to each of
-        the two consumers there are then.
+    @ivar held: Deliveries that are kept unacknowledged all the time.
     @ivar library: Which library, for a program that measures several.
     @ivar adapter: Which of its loops the library is to use, for a library that has several.
     @ivar traced: Measure memory with tracemalloc too. The CPU figures then mean nothing.
@@ -127,8 +126,8 @@ class Meter:
     def _print(self, distribution: str, held: int, traced: int) -> None:
         figures = {
             "messages": self._task.messages,
-            "cpu": self._cpu,
-            "wall": self._wall,
+            "cpu": round(self._cpu, 6),
+            "wall": round(self._wall, 6),
             "grown": held - self._resident,
             "version": importlib.metadata.version(distribution),
         }

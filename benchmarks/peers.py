@@ -52,9 +52,8 @@ class Peer:
         @return: What to run. The URI is not in it: other users can read the arguments of a process.
         """
         if self.program:
-            numbers = (task.messages, task.warmup, task.size, task.prefetch, task.window)
-            more = (task.channels, task.consumers, task.held)
-            return [self.program, task.action, task.queue, *map(str, numbers + more)]
+            numbers = (task.messages, task.warmup, task.size, task.prefetch, task.window, task.channels, task.consumers)
+            return [self.program, task.action, task.queue, *map(str, numbers)]
         return [sys.executable, "-m", f"benchmarks.clients.{program or PROGRAMS[self.name]}"]
 
     def measure(self, task: Task, program: str = "") -> dict[str, Any]:

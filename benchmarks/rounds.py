@@ -62,7 +62,7 @@ def before_and_after(task: Task) -> tuple[int, int]:
     """
     messages = task.messages + task.warmup
     if task.action in CONSUMING:
-        return messages + task.held, task.held
+        return messages, 0
     return 0, messages if task.action in PUBLISHING else 0
 
 
@@ -73,7 +73,9 @@ class Run:
     @ivar results: All figures so far. Each has the number of its C{round}, and what the process printed, or C{error}.
     """
 
-    def __init__(self, broker: Any, uri: str, scenarios: list[Scenario], rounds: int, peers: Mapping[str, Peer]) -> None:
+    def __init__(
+        self, broker: Any, uri: str, scenarios: list[Scenario], rounds: int, peers: Mapping[str, Peer]
+    ) -> None:
         """
         @param broker: A L{benchmarks.broker.Broker}.
         @param uri: Where it is.

@@ -92,8 +92,8 @@ class Scenario:
     @ivar varied: What it varies between them.
     @ivar traced: Whether a second process of txpika measures the memory that Python itself asked for.
     @ivar most_rounds: As many rounds it is worth at most.
-    @ivar program: A module of L{benchmarks.clients} that measures whatever the peer is, and needs no broker; empty for the
-        program of each peer.
+    @ivar program: A module of L{benchmarks.clients} that measures whatever the peer is, and needs no broker; empty for
+        the program of each peer.
     @ivar key: What C{--only} calls it. The name of its module.
     @ivar about: What is measured and why it is fair, for the page. The docstring of its module.
     """

@@ -9,7 +9,6 @@ consumes. What runs for each message is written out in each program, so that non
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from typing import Any
@@ -22,14 +21,11 @@ from benchmarks.scenario import CONSUMING, OPENING
 CHUNK = 500
 CHUNK_BYTES = 1_000_000
 
-#: Consumers that hold deliveries back, as one alone could have 65,535 outstanding at most.
-HELD_BY = 2
-
 #: Opened before those whose memory counts, so that what a library has once is not counted for each.
 OPENED_BEFORE = 10
 
 
-class Program(ABC):
+class Program:
     """
     One measurement.
 
@@ -37,7 +33,7 @@ class Program(ABC):
     @ivar channels: Those that messages are published on in turn; the first does all else.
     @ivar received: Bytes received so far.
     @ivar mark: Bytes after which L{passed} is to be called.
-    @ivar kept: What is to stay: things that were opened, deliveries that are not to be acked yet.
+    @ivar kept: Things that were opened, and are to stay.
     @ivar early: Deliveries from before all of many consumers are there; afterwards C{None}.
     """
 
@@ -52,8 +48,8 @@ class Program(ABC):
         self.body = b"x" * task.size
         self.channels: list[Any] = []
         self.received = 0
-        self.mark = (task.held + (task.warmup or task.messages)) * task.size
-        self.kept: deque[Any] = deque()
+        self.mark = (task.warmup or task.messages) * task.size
+        self.kept: list[Any] = []
         self.early: list[Any] | None = []
 
     def begin(self) -> None:
@@ -90,17 +86,12 @@ class Program(ABC):
             again(delivery)
 
     @property
-    def prefetch(self) -> int:
-        """How many messages the broker may have outstanding: at each consumer, or at many of them together."""
-        return self.task.prefetch + self.task.held // HELD_BY
-
-    @property
     def together(self) -> bool:
-        """Whether that is for all consumers of the channel together."""
+        """Whether the prefetch is for all consumers of the channel together."""
         return self.task.consumers > 0
 
 
-class BlockingProgram(Program):
+class BlockingProgram(Program, ABC):
     """A library whose calls return when they are done."""
 
     def run(self) -> None:
@@ -151,7 +142,7 @@ class BlockingProgram(Program):
         """Take the messages, and ack them or not, as the task says."""
 
 
-class AsyncProgram(Program):
+class AsyncProgram(Program, ABC):
     """A library whose calls are awaited, on whichever loop."""
 
     async def run(self) -> None:
@@ -205,7 +196,7 @@ class AsyncProgram(Program):
         """Take the messages, and ack them or not, as the task says."""
 
 
-class CallbackProgram(Program):
+class CallbackProgram(Program, ABC):
     """
     A library that calls back. Those measured here agree in all that runs for each message but the names of arguments.
 
@@ -243,7 +234,7 @@ class CallbackProgram(Program):
 
     @abstractmethod
     def qos(self, on_answer: Callable[[Any], object]) -> None:
-        """As many messages may be outstanding on the first channel as L{prefetch} says."""
+        """As many messages may be outstanding on the first channel as the task says."""
 
     @abstractmethod
     def start_consumer(self, on_message: Callable[..., object], on_started: Callable[[Any], object]) -> None:
@@ -376,10 +367,7 @@ class CallbackProgram(Program):
 
     def consume(self) -> None:
         """Take messages, and ack each."""
-        if self.task.held:
-            for _ in range(HELD_BY):
-                self.start_consumer(self.on_held, lambda _frame: None)
-        elif self.task.consumers:
+        if self.task.consumers:
             self.left = self.task.consumers
             self.start_consumer(self.on_shared, self.on_consumer)
         else:
@@ -403,15 +391,6 @@ class CallbackProgram(Program):
                 self.declare(1)
         else:
             self.early.append((channel, method, properties, body))
-
-    def on_held(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        """Keep the delivery, ack the oldest of those kept, then count."""
-        self.kept.append(method.delivery_tag)
-        if len(self.kept) > self.task.held:
-            channel.basic_ack(self.kept.popleft())
-        self.received += len(body)
-        if self.received == self.mark and self.passed():
-            self.declare(1)
 
     def on_unacked(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         """Ack, then count."""

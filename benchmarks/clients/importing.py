@@ -2,9 +2,9 @@
 """
 What it costs to import a library, beyond the bare interpreter.
 
-Starts fresh interpreters in turn, one that does nothing and one that imports, and prints the difference of their medians
-as the figures of one message. Run as C{python -m benchmarks.clients.importing} with a L{Task} on standard input; of that
-it heeds C{messages}, the number of pairs, and C{library} and C{adapter}.
+Starts fresh interpreters in turn, one that does nothing and one that imports, and prints the difference of their
+medians as the figures of one message. Run as C{python -m benchmarks.clients.importing} with a L{Task} on standard
+input; of that it heeds C{messages}, the number of pairs, and C{library} and C{adapter}.
 """
 
 from __future__ import annotations
@@ -53,9 +53,11 @@ def main() -> None:
     program, distribution = PROGRAMS[f"{task.library} {task.adapter}".rstrip()]
     run(program)  # its byte code is there now, and the files are in memory
     pairs = [(run("pass"), run(program)) for _ in range(task.messages)]
-    cpu, wall = (median(pair[1][clock] for pair in pairs) - median(pair[0][clock] for pair in pairs) for clock in (0, 1))
+    cpu, wall = (
+        median(pair[1][clock] for pair in pairs) - median(pair[0][clock] for pair in pairs) for clock in (0, 1)
+    )
     version = importlib.metadata.version(distribution)
-    print(json.dumps({"messages": 1, "cpu": cpu, "wall": wall, "grown": 0, "version": version}))
+    print(json.dumps({"messages": 1, "cpu": round(cpu, 6), "wall": round(wall, 6), "grown": 0, "version": version}))
 
 
 if __name__ == "__main__":

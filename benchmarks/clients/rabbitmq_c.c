@@ -5,7 +5,7 @@
  * benchmarks/peers.py, which passes the URI in TXPIKA_BENCH_URI. Prints one JSON object with the same keys as
  * benchmarks/measure.py. Publishes go to one channel after the other; deliveries are acked one by one.
  *
- * usage: rabbitmq_c ACTION QUEUE MESSAGES WARMUP SIZE PREFETCH WINDOW CHANNELS CONSUMERS HELD
+ * usage: rabbitmq_c ACTION QUEUE MESSAGES WARMUP SIZE PREFETCH WINDOW CHANNELS CONSUMERS
  */
 #include <amqp.h>
 #include <amqp_framing.h>
@@ -22,7 +22,6 @@
 
 static const int CHANNEL = 1;        /* the first; it does all but publish */
 static const int OPENED_BEFORE = 10; /* before those whose memory counts */
-static const int HELD_BY = 2;        /* consumers that hold deliveries back, as one can have 65,535 outstanding at most */
 static const int FRAME_MAX = 131072; /* bytes, RabbitMQ's own default */
 static const int HEARTBEAT = 60;     /* seconds, what RabbitMQ offers and the other clients accept */
 
@@ -199,17 +198,16 @@ static void start_consumers(long consumers, int no_ack) {
   }
 }
 
-/* Delivery tags count from 1, so those held back are known by their numbers. */
-static void consume(long messages, long warmup, int no_ack, int prefetch, size_t size, long consumers, long held) {
+static void consume(long messages, long warmup, int no_ack, int prefetch, size_t size, long consumers) {
   if (!no_ack) {
-    amqp_basic_qos(connection, CHANNEL, 0, prefetch + held / HELD_BY, consumers > 0);
+    amqp_basic_qos(connection, CHANNEL, 0, prefetch, consumers > 0);
     check_reply(amqp_get_rpc_reply(connection), "setting the prefetch");
   }
   if (warmup == 0) start_meter();
-  start_consumers(held > 0 ? HELD_BY : consumers > 0 ? consumers : 1, no_ack);
-  for (long i = 1 - held; i <= messages + warmup; i++) {
+  start_consumers(consumers > 0 ? consumers : 1, no_ack);
+  for (long i = 1; i <= messages + warmup; i++) {
     uint64_t delivery_tag = take_one(size);
-    if (!no_ack && i > 0) ack(delivery_tag - held);
+    if (!no_ack) ack(delivery_tag);
     if (i == warmup) start_meter();
   }
   ask();
@@ -233,10 +231,10 @@ static void open_many(int connections, long wanted) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 11) fail("usage: %s ACTION QUEUE MESSAGES WARMUP SIZE PREFETCH WINDOW CHANNELS CONSUMERS HELD", arguments[0]);
+  if (count != 10) fail("usage: %s ACTION QUEUE MESSAGES WARMUP SIZE PREFETCH WINDOW CHANNELS CONSUMERS", arguments[0]);
   const char *action = arguments[1];
   long messages = atol(arguments[3]), warmup = atol(arguments[4]);
-  long consumers = atol(arguments[9]), held = atol(arguments[10]);
+  long consumers = atol(arguments[9]);
   amqp_bytes_t body;
   queue = amqp_cstring_bytes(arguments[2]);
   body.len = atol(arguments[5]);
@@ -260,7 +258,7 @@ int main(int count, char **arguments) {
     publish_confirmed(messages, body, atol(arguments[7]));
   } else if (strcmp(action, "consume") == 0 || strcmp(action, "auto_ack") == 0) {
     int no_ack = strcmp(action, "auto_ack") == 0;
-    consume(messages, warmup, no_ack, atoi(arguments[6]), body.len, consumers, held);
+    consume(messages, warmup, no_ack, atoi(arguments[6]), body.len, consumers);
   } else if (strcmp(action, "declare") == 0) {
     declare_passively(warmup);
     start_meter();

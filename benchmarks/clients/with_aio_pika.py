@@ -3,8 +3,9 @@
 One measurement of aio-pika, on asyncio's own loop.
 
 A plain connection and not the robust one, which costs more; plain publishes on a channel without confirms, which is
-opened so. With confirms the window is kept full by one task a message, the oldest awaited: of that, C{asyncio.gather}
-over batches, and a semaphore, it costs the least. Consumers are callbacks; its C{async for} costs more.
+opened so. With confirms the window is kept full by one task a message, the oldest awaited; C{asyncio.gather} over batches
+and a semaphore cost about the same. Consumers are callbacks; its C{async for} costs a third more. uvloop is not used, as
+txpika and pika do without it, too.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class AioPikaProgram(AsyncProgram):
         auto_ack = self.task.action == "auto_ack"
         channel = self.channels[0]
         if not auto_ack:
-            await channel.set_qos(self.prefetch)
+            await channel.set_qos(self.task.prefetch)
         queue = await channel.get_queue(self.task.queue)
         self.begin()
         await queue.consume(self.on_message if auto_ack else self.on_unacked, no_ack=auto_ack)

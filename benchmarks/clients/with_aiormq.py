@@ -64,7 +64,7 @@ class AiormqProgram(AsyncProgram):
         auto_ack = self.task.action == "auto_ack"
         self.channel = self.channels[0]
         if not auto_ack:
-            await self.channel.basic_qos(prefetch_count=self.prefetch)
+            await self.channel.basic_qos(prefetch_count=self.task.prefetch)
         self.begin()
         await self.channel.basic_consume(
             self.task.queue, self.on_message if auto_ack else self.on_unacked, no_ack=auto_ack

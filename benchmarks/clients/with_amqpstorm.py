@@ -3,7 +3,7 @@
 One measurement of amqpstorm, which blocks, and reads in a thread of its own.
 
 Its confirm mode has no window: it waits for each message. Consumers get message objects as its docs advise, without
-decoding of bodies and properties, which costs it less; tuples cost about the same.
+decoding of bodies and properties; tuples cost about the same.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class AmqpstormProgram(BlockingProgram):
         auto_ack = self.task.action == "auto_ack"
         channel = self.channels[0]
         if not auto_ack:
-            channel.basic.qos(self.prefetch)
+            channel.basic.qos(self.task.prefetch)
         self.begin()
         channel.basic.consume(self.on_message if auto_ack else self.on_unacked, self.task.queue, no_ack=auto_ack)
         channel.start_consuming(auto_decode=False)

@@ -73,7 +73,7 @@ class PikaCallbackProgram(CallbackProgram):
         self.channel.queue_declare(self.task.queue, passive=True, callback=on_answer)
 
     def qos(self, on_answer: Callable[[Any], object]) -> None:
-        self.channel.basic_qos(prefetch_count=self.prefetch, global_qos=self.together, callback=on_answer)
+        self.channel.basic_qos(prefetch_count=self.task.prefetch, global_qos=self.together, callback=on_answer)
 
     def start_consumer(self, on_message: Callable[..., object], on_started: Callable[[Any], object]) -> None:
         auto_ack = self.task.action == "auto_ack"

@@ -2,8 +2,8 @@
 """
 One measurement of pika's Twisted adapter. A module of its own, as that installs a reactor when imported.
 
-Publishes come in chunks between two turns of the reactor: the Deferred of a publish paces nothing. Messages come through
-the queue that its docs read from.
+Publishes come in chunks between two turns of the reactor: the Deferred of a publish paces nothing. Messages come
+through the queue that its docs read from.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class PikaTwistedProgram(AsyncProgram):
         auto_ack = self.task.action == "auto_ack"
         channel = self.channels[0]
         if not auto_ack:
-            await channel.basic_qos(prefetch_count=self.prefetch)
+            await channel.basic_qos(prefetch_count=self.task.prefetch)
         self.begin()
         messages, _tag = await channel.basic_consume(self.task.queue, auto_ack=auto_ack)
         while True:

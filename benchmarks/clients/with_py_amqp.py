@@ -19,8 +19,8 @@ from benchmarks.measure import Task
 
 #: As with the others: frames of RabbitMQ's own size.
 FRAME_MAX = 131_072
-#: Seconds; what RabbitMQ offers and the others accept. py-amqp sends them only when it is told to, so a measurement must
-#: be over before RabbitMQ misses two.
+#: Seconds; what RabbitMQ offers and the others accept. py-amqp sends them only when it is told to, so a measurement
+#: must be over before RabbitMQ misses two.
 HEARTBEAT = 60
 
 
@@ -95,7 +95,7 @@ class PyAmqpProgram(BlockingProgram):
         auto_ack = self.task.action == "auto_ack"
         channel = self.channel = self.channels[0]
         if not auto_ack:
-            channel.basic_qos(0, self.prefetch, False)
+            channel.basic_qos(0, self.task.prefetch, False)
         self.begin()
         self.going_on = True
         channel.basic_consume(

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 import txpika
-from benchmarks.clients.base import HELD_BY, AsyncProgram
+from benchmarks.clients.base import AsyncProgram
 from benchmarks.measure import Task
 
 
@@ -81,11 +81,8 @@ class TxpikaProgram(AsyncProgram):
         channel, queue, consumers = self.channels[0], self.task.queue, self.task.consumers
         auto_ack = self.task.action == "auto_ack"
         if not auto_ack:
-            await channel.basic_qos(self.prefetch, self.together)
-        if self.task.held:
-            for _ in range(HELD_BY):
-                await channel.basic_consume(queue, self.on_held)
-        elif consumers:
+            await channel.basic_qos(self.task.prefetch, self.together)
+        if consumers:
             for _ in range(consumers):
                 await channel.basic_consume(queue, self.on_shared)
             self.all_consumers_are_there(self.on_shared)
@@ -116,15 +113,6 @@ class TxpikaProgram(AsyncProgram):
                 self.all_received.callback(None)
         else:
             self.early.append(delivery)
-
-    def on_held(self, delivery: txpika.Delivery) -> None:
-        """Keep the delivery, ack the oldest of those kept, then count."""
-        self.kept.append(delivery)
-        if len(self.kept) > self.task.held:
-            self.kept.popleft().ack()
-        self.received += len(delivery.body)
-        if self.received == self.mark and self.passed():
-            self.all_received.callback(None)
 
 
 async def main(reactor: object, task: Task) -> None:

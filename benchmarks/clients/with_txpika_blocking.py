@@ -59,7 +59,7 @@ class TxpikaBlockingProgram(BlockingProgram):
     def consume(self) -> None:
         auto_ack = self.task.action == "auto_ack"
         if not auto_ack:
-            self.channels[0].basic_qos(prefetch_count=self.prefetch)
+            self.channels[0].basic_qos(prefetch_count=self.task.prefetch)
         self.begin()
         self.channels[0].basic_consume(
             self.on_message if auto_ack else self.on_unacked, queue=self.task.queue, no_ack=auto_ack

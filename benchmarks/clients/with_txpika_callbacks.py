@@ -60,7 +60,7 @@ class TxpikaCallbackProgram(CallbackProgram):
         self.channel.queue_declare(on_answer, queue=self.task.queue, passive=True)
 
     def qos(self, on_answer: Callable[[Any], object]) -> None:
-        self.channel.basic_qos(on_answer, prefetch_count=self.prefetch, global_=self.together)
+        self.channel.basic_qos(on_answer, prefetch_count=self.task.prefetch, global_=self.together)
 
     def start_consumer(self, on_message: Callable[..., object], on_started: Callable[[Any], object]) -> None:
         no_ack = self.task.action == "auto_ack"

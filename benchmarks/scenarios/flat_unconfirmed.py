@@ -1,8 +1,8 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-Publishing in confirm mode with 10, and with 100,000, messages outstanding all the time. RabbitMQ confirms when it likes,
-so this is measured in memory: whenever ten more are published, prepared bytes confirm the oldest ten, some one by one
-and out of order. Others cannot be run so.
+Publishing in confirm mode with 10, and with 100,000, messages outstanding all the time. RabbitMQ confirms when it
+likes, so this is measured in memory: whenever ten more are published, prepared bytes confirm the oldest ten, some one
+by one and out of order. Others cannot be run so.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from benchmarks.scenario import TXPIKA, Promise, Scenario, at
 
 SCENARIO = Scenario(
-    title="10 and 100,000 unconfirmed",
-    order=130,
+    title="10 and 100,000 unconfirmed, in memory",
+    order=140,
     action="confirmed",
     points=(10, 100_000),
     varied="window",

@@ -1,7 +1,7 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-As publish, but txpika awaits only each hundredth message: a program that makes its messages in small batches. The others
-have nothing of their own to compare it with.
+As publish, but txpika awaits only each hundredth message: a program that makes its messages in small batches. The
+others have nothing of their own to compare it with.
 """
 
 from __future__ import annotations
