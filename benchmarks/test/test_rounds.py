@@ -183,8 +183,8 @@ class CommandLineTests(SynchronousTestCase):
 
     def test_rounds(self) -> None:
         """Seven, and three of a quick run, where nothing else is said."""
-        asked = ([], ["--quick"], ["--quick", "--rounds", "2"])
-        self.assertEqual([program.parse(each).rounds for each in asked], [7, 3, 2])
+        asked = ("", "--quick", "--quick --rounds 2")
+        self.assertEqual([program.parse(each.split()).rounds for each in asked], [7, 3, 2])
 
     def test_libraries_chosen(self) -> None:
         """Only the named ones take part, and scenarios in which nobody would are left out."""
@@ -219,10 +219,9 @@ class MainTests(SynchronousTestCase):
         self.patch(os, "environ", self.environment)
 
         class NoPlace(FakeBroker):
-            versions = {"RabbitMQ": "3"}
-
             def __init__(self, *_arguments: object) -> None:
                 super().__init__()
+                self.versions = {"RabbitMQ": "3"}
 
             def close(self) -> None:
                 pass

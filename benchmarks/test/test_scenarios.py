@@ -57,7 +57,7 @@ class ScenarioTests(SynchronousTestCase):
     """What there is."""
 
     def test_each_module_is_found(self) -> None:
-        """A file in the folder is a scenario, called as the file is, with a text for the page and a place of its own."""
+        """A file in the folder is a scenario, called as the file, with a text for the page and a place of its own."""
         self.assertEqual(
             {each.key for each in SCENARIOS}, {one.name for one in pkgutil.iter_modules(scenarios.__path__)}
         )
