@@ -4,8 +4,8 @@ The libraries: one measuring program for each, or for each way of using one.
 
 Each is run as C{python -m benchmarks.clients.with_x} with a L{benchmarks.measure.Task} on standard input, uses its
 library through its ordinary public API with its ordinary settings, the fastest way that is reasonable for it, and says
-in its docstring what was tried. L{benchmarks.clients.base} has what they share; C{rabbitmq_c.c} is the one in C;
-L{PROGRAMS} says who there is.
+in its docstring what was tried. L{benchmarks.clients.base} and C{callbacks} have what they share; C{rabbitmq_c.c} is
+the one in C; L{PROGRAMS} says who there is.
 
 What the libraries make is C{Any} here, whether or not they publish types: the benchmarks are checked without them, too.
 """

@@ -13,7 +13,7 @@ from typing import Any
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 
-from benchmarks.clients.base import CallbackProgram
+from benchmarks.clients.callbacks import CallbackProgram
 from benchmarks.measure import Task
 
 

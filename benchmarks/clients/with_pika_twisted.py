@@ -17,7 +17,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.task import deferLater, react
 
-from benchmarks.clients.base import CHUNK, CHUNK_BYTES, AsyncProgram
+from benchmarks.clients.base import AsyncProgram
+from benchmarks.clients.callbacks import CHUNK, CHUNK_BYTES
 from benchmarks.measure import Task
 
 

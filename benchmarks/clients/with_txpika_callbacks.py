@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import txpika
-from benchmarks.clients.base import CallbackProgram
+from benchmarks.clients.callbacks import CallbackProgram
 from benchmarks.measure import Task
 
 

@@ -8,11 +8,14 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import __main__ as program
+from benchmarks import page
 from benchmarks.broker import broker_uri
 from benchmarks.measure import Task
 from benchmarks.peers import MeasurementFailed, Peer
@@ -254,6 +257,23 @@ class MainTests(SynchronousTestCase):
             code, said = self.main(*arguments)
             self.assertEqual(code, expected)
             self.assertIn("missed: publish (cpu of txpika twisted)", said)
+
+    def test_page(self) -> None:
+        """The results of a whole run, the page and its picture are written where they belong."""
+        if not page.PAGE.exists():
+            raise SkipTest("only in a checkout of the repository")
+        text = page.PAGE.read_text()
+        for name, content in (("RESULTS", ""), ("PAGE", text), ("PICTURE", "")):
+            path = Path(self.mktemp())
+            path.write_text(content)
+            self.patch(page, name, path)
+        self.patch(program, "scenarios_of", lambda options: chosen("publish"))
+        with redirect_stdout(io.StringIO()):
+            program.main(["--page", "--rounds", "1"])
+        report = page.Report(page.RESULTS.read_text())
+        self.assertEqual(list(report.results), ["publish"])
+        self.assertEqual(page.PAGE.read_text(), report.fill(text))
+        self.assertEqual(page.PICTURE.read_text(), report.picture())
 
     def test_file(self) -> None:
         """Each figure of each round is written, with what is known of the run, and without the URI."""
