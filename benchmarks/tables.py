@@ -63,7 +63,7 @@ def cell(found: Spread | None) -> str:
     """
     if found is None:
         return ""
-    return f"{number(found.middle)} ({number(found.low)}-{number(found.high)})"
+    return f"{number(found.middle)} ({number(found.low)}..{number(found.high)})"
 
 
 def quantity(found: Spread | None, metric: Metric) -> str:

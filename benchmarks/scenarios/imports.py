@@ -15,7 +15,7 @@ SCENARIO = Scenario(
     program="importing",
     warm=0,
     peers={
-        "txpika": 9,
+        "txpika": 25,
         "txpika blocking": 9,
         "txpika select": 9,
         "txpika twisted": 3,

@@ -39,14 +39,14 @@ class NumberTests(SynchronousTestCase):
 
     def test_spread(self) -> None:
         """The median, with the lowest and highest; nothing where there is none."""
-        self.assertEqual(tables.cell(Spread(2.0, 1.5, 30.0, 3)), "2.00 (1.50-30.0)")
+        self.assertEqual(tables.cell(Spread(2.0, 1.5, 30.0, 3)), "2.00 (1.50..30.0)")
         self.assertEqual(tables.cell(None), "")
 
     def test_units(self) -> None:
         """Long times are in milliseconds, memory is in powers of a thousand."""
-        self.assertEqual(tables.quantity(Spread(2e-6, 1e-6, 3e-6, 3), "cpu"), "2.00 (1.00-3.00) us")
-        self.assertEqual(tables.quantity(Spread(0.2, 0.1, 0.3, 3), "cpu"), "200 (100-300) ms")
-        self.assertEqual(tables.quantity(Spread(4e3, 4e3, 4e3, 3), "each"), "4.00 (4.00-4.00) kB")
+        self.assertEqual(tables.quantity(Spread(2e-6, 1e-6, 3e-6, 3), "cpu"), "2.00 (1.00..3.00) us")
+        self.assertEqual(tables.quantity(Spread(0.2, 0.1, 0.3, 3), "cpu"), "200 (100..300) ms")
+        self.assertEqual(tables.quantity(Spread(4e3, 4e3, 4e3, 3), "each"), "4.00 (4.00..4.00) kB")
 
 
 class TableTests(SynchronousTestCase):
@@ -67,9 +67,9 @@ class TableTests(SynchronousTestCase):
         text = tables.promises([one], {"key": {TXPIKA: figures(6.0, grown=400_000), "pika select": figures(10.0)}})
         self.assertEqual(
             self.cells(text, 0),
-            ["title", "CPU", TXPIKA, "pika select", "0.50", "0.60 (0.60-0.60)", "**missed**"],
+            ["title", "CPU", TXPIKA, "pika select", "0.50", "0.60 (0.60..0.60)", "**missed**"],
         )
-        kept = ["title", "memory each", TXPIKA, "\\-", "60 kB", "40.0 (40.0-40.0) kB", "met"]
+        kept = ["title", "memory each", TXPIKA, "\\-", "60 kB", "40.0 (40.0..40.0) kB", "met"]
         self.assertEqual(self.cells(text, 1), kept)
         self.assertEqual(self.cells(text, 2)[-1], "not measured")
 
@@ -84,7 +84,7 @@ class TableTests(SynchronousTestCase):
             "key": {TXPIKA: figures(6.0), "aiormq": [{"round": 0, "error": "no luck"}], "pika select": []}
         }
         text = tables.matrix([scenario()], results, "cpu", 1e6)
-        self.assertEqual(self.cells(text, 0), [TXPIKA, "6.00 (6.00-6.00)"])
+        self.assertEqual(self.cells(text, 0), [TXPIKA, "6.00 (6.00..6.00)"])
         self.assertEqual(self.cells(text, 1), ["aiormq", "failed"])
         self.assertEqual(len(text.splitlines()), 6)
         self.assertEqual(tables.failures(results), ["key, aiormq: no luck"])
@@ -93,7 +93,7 @@ class TableTests(SynchronousTestCase):
         """Both ends, and their ratio."""
         one = scenario(points=(1, 1_000), peers={TXPIKA: 1})
         results = {"key": {at(TXPIKA, 1): figures(4.0), at(TXPIKA, 1_000): figures(5.0)}}
-        expected = ["title", TXPIKA, "4.00 (4.00-4.00) us", "5.00 (5.00-5.00) us", "1.25 (1.25-1.25)"]
+        expected = ["title", TXPIKA, "4.00 (4.00..4.00) us", "5.00 (5.00..5.00) us", "1.25 (1.25..1.25)"]
         self.assertEqual(self.cells(tables.flat([one], results), 0), expected)
 
     def test_memory(self) -> None:
@@ -107,15 +107,15 @@ class TableTests(SynchronousTestCase):
             "channels": {TXPIKA: figures(1.0, grown=30_000, traced=2_500.0)},
         }
         text = tables.memory(scenarios, results)
-        self.assertEqual(self.cells(text, 0), [TXPIKA, "2.00 (2.00-2.00) MB", "3.00 (3.00-3.00) kB"])
-        self.assertEqual(self.cells(text, 1), [f"{TXPIKA}, of Python", "\\-", "2.50 (2.50-2.50) kB"])
+        self.assertEqual(self.cells(text, 0), [TXPIKA, "2.00 (2.00..2.00) MB", "3.00 (3.00..3.00) kB"])
+        self.assertEqual(self.cells(text, 1), [f"{TXPIKA}, of Python", "\\-", "2.50 (2.50..2.50) kB"])
 
     def test_where_we_lose(self) -> None:
         """Who is cheaper in what, and by how much."""
         results = {"key": {TXPIKA: figures(6.0, wall=1.0), "rabbitmq-c": figures(4.0, wall=2.0)}}
-        expected = ["title", "CPU", TXPIKA, "6.00 (6.00-6.00) us", "rabbitmq-c", "4.00 (4.00-4.00) us"]
+        expected = ["title", "CPU", TXPIKA, "6.00 (6.00..6.00) us", "rabbitmq-c", "4.00 (4.00..4.00) us"]
         text = tables.where_we_lose([scenario()], results)
-        self.assertEqual(self.cells(text, 0), [*expected, "1.50 (1.50-1.50)"])
+        self.assertEqual(self.cells(text, 0), [*expected, "1.50 (1.50..1.50)"])
         self.assertEqual(tables.where_we_lose([scenario()], {"key": {TXPIKA: figures(1.0)}}), "")
 
 
@@ -140,7 +140,7 @@ class PictureTests(SynchronousTestCase):
 
     def test_names_and_figures(self) -> None:
         _root, text = self.drawn(txpika_twisted=figures(5.0, 6.0, 7.0), aiormq=figures(20.0))
-        for said in ("txpika twisted", "aiormq", "6.00 (5.00-7.00)", "title: CPU"):
+        for said in ("txpika twisted", "aiormq", "6.00 (5.00..7.00)", "title: CPU"):
             self.assertIn(f">{said}", text)
 
     def test_a_long_bar_is_cut(self) -> None:

@@ -246,7 +246,7 @@ class MainTests(SynchronousTestCase):
         """The tables are printed, and the exit code says that all is well."""
         code, said = self.main("--check")
         self.assertEqual(code, 0)
-        self.assertIn("0.50 (0.50-0.50)", said)
+        self.assertIn("0.50 (0.50..0.50)", said)
         self.assertIn("rabbitmq-c of rabbitmq-c", said)
         self.assertNotIn("missed:", said)
 
