@@ -1,166 +1,161 @@
-# -*- test-case-name: benchmarks.test_benchmarks -*-
+# -*- test-case-name: benchmarks.test.test_rounds -*-
 """
-C{python -m benchmarks}: the rounds.
+C{python -m benchmarks}: a run.
 
-Owns the command line and the order of the measurements. See the package for how it measures.
+Owns the command line, and what is known of a run beside its figures. See the package for how it measures.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from benchmarks import report
-from benchmarks.measure import Task
-from benchmarks.peers import MeasurementFailed, Peer, compile_rabbitmq_c, expect_messages, fresh_queue
-from benchmarks.scenarios import PREFETCH, WINDOW, Scenario, chosen, smaller
+from benchmarks import page, tables
+from benchmarks.broker import Broker, NoBroker, broker_uri
+from benchmarks.clients import PROGRAMS, library_of
+from benchmarks.figures import Results, Verdict, verdicts
+from benchmarks.peers import Peer, compile_rabbitmq_c, found
+from benchmarks.rounds import Run
+from benchmarks.scenario import PIKA, RABBITMQ_C, TXPIKA, Promise, Scenario
+from benchmarks.scenarios import chosen
 
 #: Who can be measured.
-LIBRARIES = (report.TXPIKA, "pika", report.RABBITMQ_C)
-#: Rounds a measurement of memory is worth at most: it hardly varies.
-MEMORY_ROUNDS = 3
+LIBRARIES = (*dict.fromkeys(map(library_of, PROGRAMS)), RABBITMQ_C)
+ROUNDS = 7
+QUICK_ROUNDS = 3
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """
     @param arguments: The command line, without the program.
-    @return: C{rounds}, C{quick}, C{json}, C{only}, C{check}, C{library}.
+    @return: C{rounds}, C{quick}, C{json}, C{page}, C{only}, C{check}, C{library}.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What a message costs the client.")
-    parser.add_argument("--rounds", type=int, help="measurements of each, 5 by default and 3 with --quick")
-    parser.add_argument("--quick", action="store_true", help="half the messages, pika's known best adapters only")
+    parser.add_argument("--rounds", type=int, help=f"measurements of each, by default {ROUNDS}, or {QUICK_ROUNDS}")
+    parser.add_argument("--quick", action="store_true", help="the main scenarios and peers, half the messages")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure to a file")
+    parser.add_argument("--page", action="store_true", help="write the results and the page of this repository")
     parser.add_argument("--only", default="", metavar="KEYS", help="scenarios, with commas between")
     parser.add_argument("--library", default="", metavar="NAMES", help=f"of {', '.join(LIBRARIES)}; all by default")
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a limit is not met")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a promise is not kept")
     options = parser.parse_args(arguments)
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds must be at least 1")
-    unknown = {name.strip() for name in options.library.split(",") if name.strip()} - set(LIBRARIES)
+    if options.page and (options.quick or options.only or options.library):
+        parser.error("--page is about everything: not with --quick, --only or --library")
+    options.library = [name.strip() for name in options.library.split(",") if name.strip()] or list(LIBRARIES)
+    unknown = set(options.library) - set(LIBRARIES)
     if unknown:
         parser.error(f"no such library: {', '.join(sorted(unknown))}; there are {', '.join(LIBRARIES)}")
-    options.rounds = options.rounds or (3 if options.quick else 5)
+    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     return options
 
 
-def broker_uri(environment: dict[str, str]) -> str:
+def scenarios_of(options: argparse.Namespace) -> list[Scenario]:
     """
-    @return: The URI of the broker, with C{%2F} for a path that is empty: libraries read an empty path differently.
-    @raise KeyError: There is none.
+    @return: What to measure, with those peers only who are wanted.
+    @raise ValueError: A key of a scenario that is none.
     """
-    uri = environment.get("TXPIKA_TEST_URI") or environment["TXPIKA_URI"]
-    parts = urlsplit(uri)
-    return parts._replace(path="/%2F").geturl() if parts.path in ("", "/") else uri
-
-
-class Benchmark:
-    """One run: all rounds of all scenarios."""
-
-    def __init__(self, uri: str, scenarios: list[Scenario], rounds: int, libraries: list[Peer]) -> None:
-        """
-        @param uri: The broker.
-        @param scenarios: What to measure.
-        @param rounds: How often.
-        @param libraries: Which to measure. A L{Peer} called just C{pika} stands for the adapters a scenario names.
-        """
-        self.uri = uri
-        self.scenarios = scenarios
-        self.rounds = rounds
-        self.libraries = libraries
-        self.filler = next((peer for peer in libraries if peer.program), Peer("pika", "twisted"))
-        self.results: dict[str, dict[str, report.Figures]] = {scenario.key: {} for scenario in scenarios}
-
-    def run(self) -> None:
-        """Measure, with a progress bar on a terminal."""
-        with tqdm(total=self.rounds * len(self.scenarios), unit="", leave=False, disable=None) as bar:
-            for number, scenario in self.order():
-                bar.set_description(f"round {number + 1}, {scenario.title}")
-                for peer in self.peers(scenario, number):
-                    self.measure(scenario, peer)
-                bar.update()
-
-    def order(self) -> Iterator[tuple[int, Scenario]]:
-        """Yield each round and scenario, a round at a time: what slows the machine for a while slows all of them."""
-        for number in range(self.rounds):
-            for scenario in self.scenarios:
-                if scenario.unit == "us" or number < MEMORY_ROUNDS:
-                    yield number, scenario
-
-    def peers(self, scenario: Scenario, number: int) -> list[Peer]:
-        """
-        @return: Who takes part in a round of a scenario, in this round's order.
-        """
-        if scenario.peers_of:
-            return [peer for peer in self.libraries if peer.library == report.TXPIKA]
-        if scenario.adapter:
-            taking_part = [peer for peer in self.libraries if not peer.program]
-            pair = [Peer(peer.library, scenario.adapter) for peer in taking_part]
-            turn = number % len(pair) if pair else 0
-            return pair[turn:] + pair[:turn]
-        adapters = [Peer("pika", adapter) for adapter in scenario.pika]
-        if number:
-            near = report.near_the_best(self.results[scenario.key])
-            adapters = [peer for peer in adapters if peer.name in near]
-        taking_part = [one for peer in self.libraries for one in (adapters if peer.library == "pika" else [peer])]
-        turn = number % len(taking_part) if taking_part else 0
-        return taking_part[turn:] + taking_part[:turn]
-
-    def measure(self, scenario: Scenario, peer: Peer) -> None:
-        """Measure once, and keep the figures."""
-        task = Task(
-            scenario=scenario.action,
-            uri=self.uri,
-            queue=f"txpika-benchmark-{os.getpid()}",
-            messages=scenario.messages,
-            warmup=scenario.warmup,
-            size=scenario.size,
-            prefetch=PREFETCH,
-            window=WINDOW,
+    scenarios = chosen(options.only)
+    if options.quick:
+        scenarios = [scenario.smaller() for scenario in scenarios if scenario.quick]
+    wanted = [
+        dataclasses.replace(
+            scenario, peers={name: n for name, n in scenario.peers.items() if library_of(name) in options.library}
         )
-        with fresh_queue(task, scenario.prefilled, self.filler):
-            figures = peer.measure(task)
-            expect_messages(task, scenario.left_over)
-        if scenario.traced and peer.library == report.TXPIKA:
-            task.traced = True
-            with fresh_queue(task, scenario.prefilled, self.filler):
-                figures["traced"] = peer.measure(task)["traced"]
-        self.results[scenario.key].setdefault(peer.name, []).append(figures)
+        for scenario in scenarios
+    ]
+    return [scenario for scenario in wanted if scenario.peers]
 
 
-def taking_part(names: str, rabbitmq_c: Peer | None) -> list[Peer]:
+def can_be_judged(promise: Promise, scenario: Scenario, scenarios: list[Scenario]) -> bool:
     """
-    @param names: What C{--library} says.
-    @return: The libraries to measure.
+    @return: Whether all that a promise is about was to be measured in this run.
     """
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    everyone = [Peer(report.TXPIKA), Peer("pika"), *([rabbitmq_c] if rabbitmq_c else [])]
-    return [peer for peer in everyone if not wanted or peer.library in wanted]
+    other = next((one for one in scenarios if one.key == (promise.scenario or scenario.key)), None)
+    names = {name for peer in scenario.peers for name in scenario.names(peer)}
+    others = {name for peer in other.peers for name in other.names(peer)} if other else set()
+    if promise.to == PIKA and any(name.startswith(f"{PIKA} ") for name in others):
+        return promise.ours in names
+    return promise.ours in names and (not promise.to or promise.to in others)
 
 
-def describe(rows: list[report.Row], seconds: float, rounds: int) -> dict[str, Any]:
+def cpu_model() -> str:
     """
+    @return: What the processor calls itself, where the kernel tells.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def describe(results: Results, broker: dict[str, str], seconds: float, rounds: int) -> dict[str, Any]:
+    """
+    @param broker: The versions it tells.
     @return: What ran where: versions, date, length.
     """
-    versions = {name: figures[0]["version"] for row in rows for name, figures in row.measured.items() if figures}
+    versions = {
+        library_of(name): one["version"]
+        for measured in results.values()
+        for name, figures in measured.items()
+        for one in figures
+        if "version" in one
+    }
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {name.split()[0]: version for name, version in versions.items()},
         "rounds": rounds,
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds),
+        "machine": {
+            "cores": os.cpu_count(),
+            "processor": cpu_model(),
+            "system": f"{platform.system()} {platform.release()}",
+            "architecture": platform.machine(),
+        },
+        "versions": {"Python": platform.python_version(), **broker, **versions},
     }
+
+
+def to_json(about: dict[str, Any], scenarios: list[Scenario], results: Results) -> str:
+    """
+    @return: Every figure of every round, and what follows from them.
+    """
+    entries = []
+    for scenario in scenarios:
+        entry = dataclasses.asdict(scenario)
+        del entry["about"]
+        entry["promises"] = [each.to_json() for each in verdicts([scenario], results)]
+        entry["measured"] = results[scenario.key]
+        entries.append(entry)
+    text = json.dumps({**about, "scenarios": entries}, indent=1) + "\n"
+    # What has nothing below it fits on a line: one for each figure.
+    return re.sub(r"\{\s+([^{}\[\]]*?)\s+\}", lambda found: "{" + re.sub(r"\s*\n\s*", " ", found[1]) + "}", text)
+
+
+def report(scenarios: list[Scenario], results: Results, about: dict[str, Any]) -> None:
+    """Print what was found."""
+    for title, text in tables.everything(scenarios, results):
+        print(f"\n{title}\n\n{text}".replace("\\-", "- "))
+    for line in tables.failures(results):
+        print(f"failed: {line}")
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    machine = about["machine"]
+    print(
+        f"\n{about['rounds']} rounds in {about['seconds']} s on {about['date']}; {machine['cores']} cores of "
+        f"{machine['processor']}, {machine['system']}; {versions}"
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -172,36 +167,53 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     try:
         uri = broker_uri(dict(os.environ))
-        scenarios = [smaller(scenario) if options.quick else scenario for scenario in chosen(options.only)]
+        scenarios = scenarios_of(options)
     except KeyError:
         return complain("set TXPIKA_TEST_URI or TXPIKA_URI, or run make bench, which starts a RabbitMQ")
     except ValueError as error:
         return complain(str(error))
     with tempfile.TemporaryDirectory(prefix="txpika-benchmark-") as folder:
         rabbitmq_c = compile_rabbitmq_c(Path(folder))
-        benchmark = Benchmark(uri, scenarios, options.rounds, taking_part(options.library, rabbitmq_c))
+        names = list(dict.fromkeys(name for scenario in scenarios for name in scenario.peers))
+        peers = found(names, rabbitmq_c)
         try:
-            benchmark.run()
-        except MeasurementFailed as error:
+            broker = Broker(uri, rabbitmq_c or Peer(TXPIKA))
+            run = Run(broker, uri, scenarios, options.rounds, peers)
+            with tqdm(total=run.steps, unit="", leave=False, disable=None) as bar:
+                run.run(bar)
+            broker.close()
+        except NoBroker as error:
             return complain(str(error))
         except KeyboardInterrupt:
             return complain("interrupted")
-    rows = report.rows(scenarios, benchmark.results)
-    about = describe(rows, time.monotonic() - began, options.rounds)
-    print(report.tables(rows))
-    print(
-        f"\nmedians of {about['rounds']} rounds in {about['seconds']:.0f} s, {about['date']}, {about['machine']}; "
-        + ", ".join(f"{name} {version}" for name, version in {"Python": about["python"], **about["versions"]}.items())
-    )
-    if rabbitmq_c is None:
-        print("rabbitmq-c was not measured: it needs a C compiler and librabbitmq-dev")
+    about = describe(run.results, broker.versions, time.monotonic() - began, options.rounds)
+    report(scenarios, run.results, about)
+    if absent := sorted(set(names) - set(peers)):
+        print(f"not measured, as they are not installed: {', '.join(absent)}")
+    written = to_json(about, scenarios, run.results)
     if options.json:
-        options.json.write_text(json.dumps({**about, "scenarios": [row.to_json() for row in rows]}, indent=1) + "\n")
-    promised = [row for row in rows if row.scenario.limit is not None]
-    missed = [row.scenario.title for row in promised if row.met is False]
-    if missed:
-        print(f"missed: {', '.join(missed)}")
-    return 1 if options.check and not all(row.met for row in promised) else 0
+        options.json.write_text(written)
+    if options.page:
+        page.RESULTS.write_text(written)
+        page.main([])
+    broken = judged(scenarios, run.results)
+    if broken:
+        print(
+            "missed: "
+            + ", ".join(f"{each.scenario.key} ({each.promise.what} of {each.promise.ours})" for each in broken)
+        )
+    return 1 if options.check and broken else 0
+
+
+def judged(scenarios: list[Scenario], results: Results) -> list[Verdict]:
+    """
+    @return: The promises that are not kept, or whose figures are missing though they were to be measured.
+    """
+    return [
+        each
+        for each in verdicts(scenarios, results)
+        if not each.met and can_be_judged(each.promise, each.scenario, scenarios)
+    ]
 
 
 def complain(text: str) -> int:

@@ -1,4 +1,4 @@
-# -*- test-case-name: benchmarks.test_benchmarks -*-
+# -*- test-case-name: benchmarks.test.test_processes -*-
 """
 What one measuring process is told, how it measures itself, and what it prints.
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
+import importlib.metadata
 import json
 import resource
 import sys
@@ -28,20 +30,23 @@ class Task:
     """
     One measurement.
 
-    @ivar scenario: What to do: C{publish}, C{unawaited}, C{confirmed}, C{mandatory}, C{consume}, C{auto-ack} or
-        C{declare}.
+    @ivar action: What to do; see L{benchmarks.scenario.Action}.
     @ivar uri: The broker, with its virtual host spelled out.
     @ivar queue: A durable classic queue, which exists.
-    @ivar messages: Messages, or round trips, to measure.
+    @ivar messages: Messages, round trips, or things to open, to measure.
     @ivar warmup: As many of the same before them, not measured.
     @ivar size: Bytes in a body.
     @ivar prefetch: Messages the broker may have outstanding at a consumer that acks.
     @ivar window: Publishes that may be outstanding in confirm mode.
+    @ivar channels: Channels to publish on, a message on each in turn.
+    @ivar consumers: Consumers that share the messages, on one channel, and C{prefetch} too; 0 for one that is alone.
+    @ivar held: Deliveries that are kept unacknowledged all the time.
+    @ivar library: Which library, for a program that measures several.
     @ivar adapter: Which of its loops the library is to use, for a library that has several.
     @ivar traced: Measure memory with tracemalloc too. The CPU figures then mean nothing.
     """
 
-    scenario: str
+    action: str
     uri: str
     queue: str
     messages: int
@@ -49,6 +54,10 @@ class Task:
     size: int
     prefetch: int
     window: int
+    channels: int = 1
+    consumers: int = 0
+    held: int = 0
+    library: str = ""
     adapter: str = ""
     traced: bool = False
 
@@ -69,7 +78,7 @@ class Task:
 
 class Meter:
     """
-    CPU, wall clock and memory between L{start} and L{stop}.
+    CPU, wall clock and memory between L{start} and one of L{stop} and L{stop_resting}.
 
     @ivar running: Whether L{start} was called. Read by code that counts messages to see if warming up is over.
     """
@@ -89,32 +98,51 @@ class Meter:
         _forget_peak()
         self._resident = resident()
         self._wall = time.monotonic()
-        self._cpu = _cpu_seconds()
+        self._cpu = cpu_seconds()
 
-    def stop(self, version: str) -> None:
+    def stop(self, distribution: str) -> None:
         """
-        The last message is done; print the figures.
+        The last message is done; print the figures, of memory at its highest.
 
-        @param version: The version of the library measured.
+        @param distribution: What the library measured is called where it is installed from.
         """
-        cpu = _cpu_seconds() - self._cpu
-        wall = time.monotonic() - self._wall
+        self._read_clocks()
+        self._print(distribution, _status_bytes("VmHWM"), 1)
+
+    def stop_resting(self, distribution: str) -> None:
+        """
+        All is open and nothing moves; print the figures, of memory without what can be collected.
+
+        @param distribution: What the library measured is called where it is installed from.
+        """
+        self._read_clocks()
+        gc.collect()
+        self._print(distribution, resident(), 0)
+
+    def _read_clocks(self) -> None:
+        self._cpu = cpu_seconds() - self._cpu
+        self._wall = time.monotonic() - self._wall
+
+    def _print(self, distribution: str, held: int, traced: int) -> None:
         figures = {
             "messages": self._task.messages,
-            "cpu": cpu,
-            "wall": wall,
-            "grown": _status_bytes("VmHWM") - self._resident,
-            "version": version,
+            "cpu": round(self._cpu, 6),
+            "wall": round(self._wall, 6),
+            "grown": held - self._resident,
+            "version": importlib.metadata.version(distribution),
         }
         if self._task.traced:
-            figures["traced"] = tracemalloc.get_traced_memory()[1]
+            figures["traced"] = tracemalloc.get_traced_memory()[traced]
             tracemalloc.stop()
         print(json.dumps(figures), flush=True)
 
 
-def _cpu_seconds() -> float:
-    """User and system CPU of this process so far, in seconds."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+def cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
+    """
+    @param who: This process, or C{RUSAGE_CHILDREN}.
+    @return: User and system CPU so far, in seconds.
+    """
+    usage = resource.getrusage(who)
     return usage.ru_utime + usage.ru_stime
 
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: benchmarks.test_benchmarks -*-
+# -*- test-case-name: benchmarks.test.test_processes -*-
 """
 Messages through the broker in memory, with txpika on both sides, all in this process and without a network.
 

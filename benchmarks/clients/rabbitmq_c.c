@@ -3,9 +3,9 @@
  *
  * Owns what the C client does in each scenario; knows nothing of the other clients. Compiled and started by
  * benchmarks/peers.py, which passes the URI in TXPIKA_BENCH_URI. Prints one JSON object with the same keys as
- * benchmarks/measure.py.
+ * benchmarks/measure.py. Publishes go to one channel after the other; deliveries are acked one by one.
  *
- * usage: rabbitmq_c SCENARIO QUEUE MESSAGES WARMUP SIZE PREFETCH WINDOW
+ * usage: rabbitmq_c ACTION QUEUE MESSAGES WARMUP SIZE PREFETCH WINDOW CHANNELS CONSUMERS
  */
 #include <amqp.h>
 #include <amqp_framing.h>
@@ -20,12 +20,14 @@
 #include <time.h>
 #include <unistd.h>
 
-static const int CHANNEL = 1;
+static const int CHANNEL = 1;        /* the first; it does all but publish */
+static const int OPENED_BEFORE = 10; /* before those whose memory counts */
 static const int FRAME_MAX = 131072; /* bytes, RabbitMQ's own default */
 static const int HEARTBEAT = 60;     /* seconds, what RabbitMQ offers and the other clients accept */
 
 static amqp_connection_state_t connection;
 static amqp_bytes_t queue;
+static long channels = 1, next_channel = 1;
 
 static double cpu_at_start, wall_at_start;
 static long resident_at_start; /* bytes */
@@ -89,27 +91,32 @@ static void start_meter(void) {
   cpu_at_start = cpu_seconds();
 }
 
-static void stop_meter(long messages) {
+static void stop_meter(long messages, const char *memory) {
   double cpu = cpu_seconds() - cpu_at_start;
   double wall = wall_seconds() - wall_at_start;
-  long grown = status_bytes("VmHWM") - resident_at_start;
+  long grown = status_bytes(memory) - resident_at_start;
   printf("{\"messages\": %ld, \"cpu\": %.6f, \"wall\": %.6f, \"grown\": %ld, \"version\": \"%s\"}\n",
          messages, cpu, wall, grown, amqp_version());
 }
 
-static void connect_to_broker(void) {
+static void open_channel(amqp_connection_state_t on, long number) {
+  amqp_channel_open(on, number);
+  check_reply(amqp_get_rpc_reply(on), "opening a channel");
+}
+
+static amqp_connection_state_t connect_to_broker(void) {
   struct amqp_connection_info info;
   const char *given = getenv("TXPIKA_BENCH_URI");
   char *uri = strdup(given != NULL ? given : "amqp://guest:guest@127.0.0.1:5672/%2F");
+  amqp_connection_state_t made = amqp_new_connection();
   amqp_default_connection_info(&info);
   check(amqp_parse_url(uri, &info), "reading the URI");
-  connection = amqp_new_connection();
-  check(amqp_socket_open(amqp_tcp_socket_new(connection), info.host, info.port), "connecting");
-  check_reply(amqp_login(connection, info.vhost, AMQP_DEFAULT_MAX_CHANNELS, FRAME_MAX, HEARTBEAT, AMQP_SASL_METHOD_PLAIN,
+  check(amqp_socket_open(amqp_tcp_socket_new(made), info.host, info.port), "connecting");
+  check_reply(amqp_login(made, info.vhost, AMQP_DEFAULT_MAX_CHANNELS, FRAME_MAX, HEARTBEAT, AMQP_SASL_METHOD_PLAIN,
                          info.user, info.password),
               "logging in");
-  amqp_channel_open(connection, CHANNEL);
-  check_reply(amqp_get_rpc_reply(connection), "opening the channel");
+  free(uri);
+  return made;
 }
 
 /* One passive declare round trip: when it is answered, the broker has taken all this channel sent before. */
@@ -123,7 +130,8 @@ static void publish_one(amqp_bytes_t body) {
   amqp_basic_properties_t properties;
   properties._flags = AMQP_BASIC_DELIVERY_MODE_FLAG;
   properties.delivery_mode = 1;
-  check(amqp_basic_publish(connection, CHANNEL, amqp_empty_bytes, queue, 0, 0, &properties, body), "publishing");
+  check(amqp_basic_publish(connection, next_channel, amqp_empty_bytes, queue, 0, 0, &properties, body), "publishing");
+  if (++next_channel > channels) next_channel = 1;
 }
 
 static void publish(long messages, amqp_bytes_t body) {
@@ -166,25 +174,40 @@ static void publish_confirmed(long messages, amqp_bytes_t body, long window) {
   ask();
 }
 
-static void consume_one(int no_ack, size_t size) {
+static void ack(uint64_t delivery_tag) {
+  check(amqp_basic_ack(connection, CHANNEL, delivery_tag, 0), "acknowledging");
+}
+
+/* Take one message. Return its delivery tag. */
+static uint64_t take_one(size_t size) {
   amqp_envelope_t envelope;
+  uint64_t delivery_tag;
   amqp_maybe_release_buffers(connection);
   check_reply(amqp_consume_message(connection, &envelope, NULL, 0), "consuming");
   if (envelope.message.body.len != size) fail("a body of %zu bytes", envelope.message.body.len);
-  if (!no_ack) check(amqp_basic_ack(connection, CHANNEL, envelope.delivery_tag, 0), "acknowledging");
+  delivery_tag = envelope.delivery_tag;
   amqp_destroy_envelope(&envelope);
+  return delivery_tag;
 }
 
-static void consume(long messages, long warmup, int no_ack, int prefetch, size_t size) {
+/* What is delivered before all are there waits in the library. */
+static void start_consumers(long consumers, int no_ack) {
+  for (long i = 0; i < consumers; i++) {
+    amqp_basic_consume(connection, CHANNEL, queue, amqp_empty_bytes, 0, no_ack, 0, amqp_empty_table);
+    check_reply(amqp_get_rpc_reply(connection), "starting a consumer");
+  }
+}
+
+static void consume(long messages, long warmup, int no_ack, int prefetch, size_t size, long consumers) {
   if (!no_ack) {
-    amqp_basic_qos(connection, CHANNEL, 0, prefetch, 0);
+    amqp_basic_qos(connection, CHANNEL, 0, prefetch, consumers > 0);
     check_reply(amqp_get_rpc_reply(connection), "setting the prefetch");
   }
   if (warmup == 0) start_meter();
-  amqp_basic_consume(connection, CHANNEL, queue, amqp_empty_bytes, 0, no_ack, 0, amqp_empty_table);
-  check_reply(amqp_get_rpc_reply(connection), "starting the consumer");
+  start_consumers(consumers > 0 ? consumers : 1, no_ack);
   for (long i = 1; i <= messages + warmup; i++) {
-    consume_one(no_ack, size);
+    uint64_t delivery_tag = take_one(size);
+    if (!no_ack) ack(delivery_tag);
     if (i == warmup) start_meter();
   }
   ask();
@@ -194,37 +217,56 @@ static void declare_passively(long messages) {
   for (long i = 0; i < messages; i++) ask();
 }
 
+/* Open things, and keep them: connections, or else channels on the first connection. */
+static void open_many(int connections, long wanted) {
+  for (long i = 0; i < wanted + OPENED_BEFORE; i++) {
+    if (i == OPENED_BEFORE) start_meter();
+    if (connections) {
+      connect_to_broker();
+    } else {
+      open_channel(connection, i + 1);
+    }
+  }
+  stop_meter(wanted, "VmRSS");
+}
+
 int main(int count, char **arguments) {
-  if (count != 8) fail("usage: %s SCENARIO QUEUE MESSAGES WARMUP SIZE PREFETCH WINDOW", arguments[0]);
-  const char *scenario = arguments[1];
+  if (count != 10) fail("usage: %s ACTION QUEUE MESSAGES WARMUP SIZE PREFETCH WINDOW CHANNELS CONSUMERS", arguments[0]);
+  const char *action = arguments[1];
   long messages = atol(arguments[3]), warmup = atol(arguments[4]);
+  long consumers = atol(arguments[9]);
   amqp_bytes_t body;
   queue = amqp_cstring_bytes(arguments[2]);
   body.len = atol(arguments[5]);
   body.bytes = malloc(body.len + 1);
   memset(body.bytes, 'x', body.len);
-  connect_to_broker();
-  if (strcmp(scenario, "publish") == 0) {
+  connection = connect_to_broker();
+  if (strcmp(action, "connections") == 0 || strcmp(action, "channels") == 0) {
+    open_many(strcmp(action, "connections") == 0, messages);
+    return 0;
+  }
+  channels = atol(arguments[8]);
+  for (long i = 1; i <= channels; i++) open_channel(connection, i);
+  if (strcmp(action, "publish") == 0) {
     publish(warmup, body);
     start_meter();
     publish(messages, body);
-  } else if (strcmp(scenario, "confirmed") == 0) {
+  } else if (strcmp(action, "confirmed") == 0) {
     select_confirms(warmup + messages);
     publish_confirmed(warmup, body, atol(arguments[7]));
     start_meter();
     publish_confirmed(messages, body, atol(arguments[7]));
-  } else if (strcmp(scenario, "consume") == 0) {
-    consume(messages, warmup, 0, atoi(arguments[6]), body.len);
-  } else if (strcmp(scenario, "auto-ack") == 0) {
-    consume(messages, warmup, 1, 0, body.len);
-  } else if (strcmp(scenario, "declare") == 0) {
+  } else if (strcmp(action, "consume") == 0 || strcmp(action, "auto_ack") == 0) {
+    int no_ack = strcmp(action, "auto_ack") == 0;
+    consume(messages, warmup, no_ack, atoi(arguments[6]), body.len, consumers);
+  } else if (strcmp(action, "declare") == 0) {
     declare_passively(warmup);
     start_meter();
     declare_passively(messages);
   } else {
-    fail("no such scenario: %s", scenario);
+    fail("no such action: %s", action);
   }
-  stop_meter(messages);
+  stop_meter(messages, "VmHWM");
   amqp_connection_close(connection, AMQP_REPLY_SUCCESS);
   amqp_destroy_connection(connection);
   free(body.bytes);

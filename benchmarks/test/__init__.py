@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: of all but the speed of what they measure."""
