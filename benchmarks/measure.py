@@ -16,8 +16,10 @@ import json
 import resource
 import sys
 import time
-import tracemalloc
 from pathlib import Path
+
+with contextlib.suppress(ImportError):  # PyPy has none
+    import tracemalloc
 
 #: Linux: the highest resident size since this was last reset is C{VmHWM} of the first file; writing 5 to the second
 #: resets it (proc(5)).
