@@ -277,7 +277,8 @@ class AMQPProtocol(Protocol):
             self._read_size = core.read_size
             transport: Any = self.transport
             if isinstance(transport, FileDescriptor):
-                transport.bufferSize = core.read_size  # which is how much the next read asks for
+                # How much the next read asks for; and for as long, how much it buffers before publishers must wait.
+                transport.bufferSize = core.read_size
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""

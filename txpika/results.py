@@ -23,7 +23,8 @@ class Result(Deferred[_T]):
 
     When the broker confirms many publishes at once, their Deferreds fire in the order of the publishes. A coroutine
     that awaits one after the other would be suspended at each, and resumed for each. So a result that is certain comes
-    when it is awaited: a confirmed publish takes 4 us of CPU less (3.11, a window of 256).
+    when it is awaited, before those of earlier publishes whose turn has not come: a tenth less CPU for a confirmed
+    publish (3.11, a window of 256).
     """
 
     #: What has this one fire, of a number, when that is certain.
@@ -43,9 +44,11 @@ class Result(Deferred[_T]):
                 result._due = (take, number)
 
     def __await__(self) -> Iterator[Any]:  # type: ignore[override]
-        if self._due is not None and not self.called:
+        if self._due is not None:
             take, number = self._due
-            take(number)
+            self._due = None
+            if not self.called:
+                take(number)
         if self.called and self.result is None and not self.paused:
             return _ENDED
         return super().__await__()

@@ -17,5 +17,5 @@ SCENARIO = Scenario(
     varied="window",
     program="prepared",
     peers={"txpika twisted": 40_000},
-    promises=(Promise(1.25, ours=at(TXPIKA, 100_000), to=at(TXPIKA, 10)),),
+    promises=(Promise(1.5, ours=at(TXPIKA, 100_000), to=at(TXPIKA, 10)),),
 )

@@ -3,7 +3,7 @@
 An event loop of our own, for programs that have none: file descriptors, timers, and calls from other threads.
 
 Owns the waiting. Knows descriptors and callables; nothing of sockets, AMQP or Twisted. The system call it waits with is
-one of the standard library's C{selectors}, behind the class names that pika's users know.
+one of those behind the standard library's C{selectors}, under the class names that pika's users know.
 """
 
 from __future__ import annotations
@@ -201,6 +201,8 @@ class IOLoop:
     @ivar busy: It tells somebody; what must not be called from inside of that can find out here. Whoever works with
         the loop outside of L{run_once} may set it, too.
     @ivar closed: L{close} was called.
+    @ivar in_vain: So many of the calls that wait for their turn have nothing to do any more: for them it does not look
+        at once, but waits. Their callers count them, in the loop's thread.
     """
 
     READ = READ
@@ -223,6 +225,7 @@ class IOLoop:
         self._waiting = False
         self.busy = False
         self.closed = False
+        self.in_vain = 0
         self._failure: Exception | None = None
         self._stopping = False
         self._thread = get_ident()
@@ -292,13 +295,11 @@ class IOLoop:
         # From here on a signal's handler, which is called from inside the wait, must end that to be noticed.
         waiting, self._waiting = self._waiting, True
         try:
-            if self._calls or self._stopping:
+            if len(self._calls) > self.in_vain or self._stopping:
                 timeout = 0
             elif self._timers:
-                left = self._timers[0].when - self.seconds()
-                if left < timeout:
-                    timeout = left if left > 0 else 0
-            ready = self.poller.wait(timeout if timeout < MAX_WAIT else MAX_WAIT)
+                timeout = min(timeout, self._timers[0].when - self.seconds())
+            ready = self.poller.wait(min(max(timeout, 0), MAX_WAIT))
         except (OSError, ValueError):
             if not self.closed:
                 raise
@@ -325,10 +326,8 @@ class IOLoop:
         """Call what is to be called now: timers, and what came by L{add_callback}."""
         if self._timers:
             self._run_timers()
-        calls = self._calls
-        for _ in range(len(calls)):  # those that come meanwhile have their turn next time
-            if calls:  # one may have been taken back
-                self._run(calls.popleft())
+        for _ in range(len(self._calls)):  # those that come meanwhile have their turn next time
+            self._run(self._calls.popleft())
 
     def _run(self, function: Callable[..., object], *args: Any) -> None:
         try:
@@ -442,13 +441,6 @@ class IOLoop:
             self._ring()
 
     add_callback_threadsafe = add_callback
-
-    def take_back(self, callback: Callable[[], object]) -> None:
-        """Undo L{add_callback}, if that was the latest. For the loop's thread."""
-        if self._calls:  # which other threads only add to
-            latest = self._calls.pop()
-            if latest is not callback:
-                self._calls.append(latest)
 
     def wake(self) -> None:
         """Called by a signal's handler from inside a wait: end that."""

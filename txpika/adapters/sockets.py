@@ -2,8 +2,8 @@
 """
 A socket as the transport of a connection, with or without TLS, on a loop that watches descriptors.
 
-Owns the socket from the moment it is connected to its end, and what waits to be sent. Knows the loop and a stream with
-two methods; nothing of AMQP. How a socket comes to be connected is L{txpika.adapters.dial}'s.
+Owns the socket from the moment it is connected to its end, and what waits to be sent. Knows the loop and who takes the
+bytes; nothing of AMQP. How a socket comes to be connected is L{txpika.adapters.dial}'s.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class SocketTransport:
         self._pieces: list[bytes] = []
         self._sending = memoryview(b"")
         self._flush_due = False
-        self._flush_call = self._flush_now
+        self._flush_queued = False
         self._producer: Any = None
         self._producer_paused = False
         self._reading = True
@@ -98,7 +98,12 @@ class SocketTransport:
         self.buffered += len(data)
         if not self._flush_due:
             self._flush_due = True
-            self._loop.add_callback(self._flush_call)
+            if self._flush_queued:
+                self._loop.in_vain -= 1
+                self._loop.wake()
+            else:
+                self._flush_queued = True
+                self._loop.add_callback(self._turn_over)
         elif self.buffered >= SEND_AT and not self._events & WRITE:
             self.flush()
         if self.buffered > HIGH_WATER and not self._producer_paused and self._producer is not None:
@@ -141,7 +146,7 @@ class SocketTransport:
         """Send what waits, as far as the socket takes it now."""
         if self._flush_due:
             self._flush_due = False
-            self._loop.take_back(self._flush_call)  # else the loop would not sleep, and take a turn more for each call
+            self._loop.in_vain += 1  # else the loop would look without waiting, once more for each blocking call
         if self._lost or self._broken:
             return
         try:
@@ -170,10 +175,13 @@ class SocketTransport:
         elif self._losing:
             self._lose(None)
 
-    def _flush_now(self) -> None:
-        """The end of the turn."""
-        self._flush_due = False
-        self.flush()
+    def _turn_over(self) -> None:
+        self._flush_queued = False
+        try:
+            if self._flush_due:
+                self.flush()
+        finally:
+            self._loop.in_vain -= 1
 
     def _cannot_send(self, error: OSError) -> None:
         """The peer takes no more; it may have told why."""

@@ -72,7 +72,7 @@ class Waiting:
 
     def callback(self, result: Any) -> None:
         """The result: pass it on unless nobody waits any more."""
-        completion, self.completion = self.completion, None
+        completion, self.completion = self.completion, None  # as L{_let_go}, on a road that is to be short
         if self._timer is not None:
             self._stop_timer()
         if completion is not None:

@@ -35,7 +35,16 @@ class Confirms:
     @ivar unconfirmed: Completion by number, for each publish not yet settled, in order.
     """
 
-    __slots__ = ("_announce", "_lowest", "_mandatory", "_mandatory_count", "_returned", "last", "unconfirmed")
+    __slots__ = (
+        "_announce",
+        "_lowest",
+        "_mandatory",
+        "_mandatory_count",
+        "_returned",
+        "_taking",
+        "last",
+        "unconfirmed",
+    )
 
     def __init__(self, announce: Callable[..., None] | None = None) -> None:
         """
@@ -43,6 +52,7 @@ class Confirms:
             numbers (some of which may be gone), and a function that ends the one of a number at once.
         """
         self._announce = announce
+        self._taking = False
         self.last = 0
         self.unconfirmed: dict[int, Any] = {}
         self._lowest = 1
@@ -128,7 +138,7 @@ class Confirms:
             number = self.last
         if number > self.last:
             return False
-        # Each number is passed once in the life of the channel, however the broker groups them; or each that is left,
+        # Each number has one turn in the life of the channel, however the broker groups them; or each that is left,
         # where single acks have left few; not for few numbers, as a dictionary that was large takes long to walk.
         numbers: Iterable[int] = range(self._lowest, number + 1)
         if number - self._lowest > max(2 * len(self.unconfirmed), LEAP):
@@ -143,9 +153,15 @@ class Confirms:
         return True
 
     def _take_acked(self, number: int) -> None:
+        if self._taking:
+            return  # who is resumed by another one waits for its turn: they would nest without end
         completion = self.unconfirmed.pop(number, None)
         if completion is not None:
-            completion.callback(None)
+            self._taking = True
+            try:
+                completion.callback(None)
+            finally:
+                self._taking = False
 
     def abandon(self, reason: CloseReason) -> None:
         """The channel or connection ended: what is unsettled is unknown, what was returned is returned."""

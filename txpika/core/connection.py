@@ -479,7 +479,7 @@ class Connection:
         self.check_drained()
 
     def forget_targets(self, number: int, consumer_tag: bytes | None = None) -> None:
-        """A consumer of a channel is gone, or all of them."""
+        """What the short road knows of a consumer, or of a whole channel, is no longer so."""
         self._receiver.forget(number, consumer_tag)
 
     # The end

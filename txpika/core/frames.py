@@ -41,6 +41,8 @@ MIN_PIECE = 512
 #: Bytes of a frame that is not whole which are put together with each read; of more the pieces are kept, so that many
 #: small reads of one frame cost no more than few.
 MAX_TAIL = 4096
+#: Such pieces, before they are put together: each takes memory of its own.
+MAX_PIECES = 1024
 #: Bytes to ask the network for, and how many in the middle of the frame of a body. Of messages that are small a large
 #: read brings thousands, which keep all else waiting; to a body of 1 MB in many reads each costs 25 us with Twisted.
 READ = 64 * 1024
@@ -136,7 +138,7 @@ class FrameReceiver:
 
     @property
     def buffered(self) -> int:
-        """Bytes held back until their frame is whole."""
+        """Bytes held back until their frame, or their small message, is whole."""
         return len(self._tail) + sum(map(len, self._pieces))
 
     @property
@@ -146,8 +148,8 @@ class FrameReceiver:
 
     def behind(self) -> tuple[bytes, int]:
         """
-        @return: The begin of a frame that is not whole, and how many bytes are to come of a body frame whose begin was
-            passed on. One of the two is empty.
+        @return: The begin of a frame or of a small message that is not whole, and how many bytes are to come of a body
+            frame whose begin was passed on. One of the two is empty.
         """
         return (b"", self._left - len(self._tail)) if self._left else (self._tail + b"".join(self._pieces), 0)
 
@@ -189,6 +191,8 @@ class FrameReceiver:
             self._pieces.append(data)
             self._missing -= len(data)
             if self._missing > 0:
+                if len(self._pieces) >= MAX_PIECES:
+                    self._pieces[:] = [b"".join(self._pieces)]
                 return
             data = b"".join(self._pieces)
             self._pieces.clear()
@@ -223,7 +227,7 @@ class FrameReceiver:
         @return: Where what is not whole begins.
         """
         shortcuts = self._shortcuts
-        targets, routes, settlers, learn = shortcuts.targets, shortcuts.routes, shortcuts.settlers, shortcuts.learn
+        targets, settlers, learn = shortcuts.targets, shortcuts.settlers, shortcuts.learn
         max_short = self._max_short
         begin = offset
         key = b""
@@ -248,7 +252,7 @@ class FrameReceiver:
                             settle(number, bits)
                             continue
                     elif target.arrivals.content is None:
-                        acks, consumer_tag, deliver, unacked, _, tag_at, size_at, layouts = target
+                        acks, consumer_tag, deliver, unacked, _, tag_at, size_at, layouts, routes = target
                         size_at += offset
                         if size_at + 2 <= end:
                             layout = layouts.get(data[size_at] << 8 | data[size_at + 1])
@@ -268,6 +272,7 @@ class FrameReceiver:
                             route = routes.get(head)
                             if route is None:
                                 if learn(data, offset, end):
+                                    self._same = False  # all may have been forgotten for it
                                     continue
                             elif stop >= end:
                                 if offset > begin and size <= MAX_WHOLE:

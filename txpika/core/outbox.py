@@ -363,6 +363,7 @@ class Outbox:
         call.written = True
         if not call.replies and call.finish is not None:
             call.finish(None, False)
+            self.update()  # it may have turned confirms on
 
     def write(self, data: bytes) -> None:
         """Frames that nothing answers, in their turn."""

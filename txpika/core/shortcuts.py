@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_engine -*-
+# -*- test-case-name: txpika.test.test_shortcuts -*-
 """
 What is remembered of frames that came, so that the next like them take the short road of L{txpika.core.frames}.
 
@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 from txpika.message import Delivery, Route
 from txpika.spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
 
-#: Targets, and routes, remembered of one connection. At this many they start anew.
-MAX_REMEMBERED = 4096
-#: Largest header frame on the short road, in bytes of payload, and how many sizes of it a consumer tells apart.
+#: Things remembered of one connection, of all kinds: at this many they start anew. Some 300 bytes each.
+MAX_REMEMBERED = 8192
+#: Largest header frame on the short road, in bytes of payload.
 MAX_SHORT_HEADER = 4096
-MAX_LAYOUTS = 32
 #: Size of the frame of a C{basic.ack}, and where its arguments begin.
 ACK_SIZE = 21
 ACK_AT = 11
@@ -46,6 +45,8 @@ class Target(NamedTuple):
 
     @ivar size_at: Where the last two octets are of the size of the header frame.
     @ivar layouts: By that size.
+    @ivar routes: By the octets from the delivery tag to the size of the body. Of its channel alone: that is how the
+        channel of the header frame is checked, which is among these octets.
     """
 
     acks: Any
@@ -56,9 +57,27 @@ class Target(NamedTuple):
     tag_at: int
     size_at: int
     layouts: dict[int, Layout]
+    routes: dict[bytes, Route]
 
 
-@lru_cache(MAX_REMEMBERED)
+class Known:
+    """
+    What is remembered of one channel.
+
+    @ivar keys: Of its targets, by consumer tag.
+    @ivar layouts: By how far it is from the delivery tag to the size of the body, then by the size of the header frame.
+    @ivar routes: See L{Target}.
+    """
+
+    __slots__ = ("keys", "layouts", "routes")
+
+    def __init__(self) -> None:
+        self.keys: dict[bytes, list[bytes]] = {}
+        self.layouts: dict[int, dict[int, Layout]] = {}
+        self.routes: dict[bytes, Route] = {}
+
+
+@lru_cache(1024)
 def _reader(head: int, properties: int) -> tuple[Read, int]:
     layout = struct.Struct(f">Q{head}sQ{properties}sQ")
     return layout.unpack_from, layout.size
@@ -67,11 +86,10 @@ def _reader(head: int, properties: int) -> tuple[Read, int]:
 class Shortcuts:
     """
     @ivar targets: By the octets of the method frame before the delivery tag.
-    @ivar routes: By the octets from there to the size of the body.
     @ivar settlers: What takes a C{basic.ack}'s arguments, by the octets of its frame before these.
     """
 
-    __slots__ = ("_keys", "_sink", "routes", "settlers", "targets")
+    __slots__ = ("_known", "_remembered", "_sink", "settlers", "targets")
 
     def __init__(self, sink: Any) -> None:
         """
@@ -79,9 +97,9 @@ class Shortcuts:
         """
         self._sink = sink
         self.targets: dict[bytes, Target] = {}
-        self.routes: dict[bytes, Route] = {}
         self.settlers: dict[bytes, Callable[[int, int], None]] = {}
-        self._keys: dict[int, dict[bytes, list[bytes]]] = {}  # those of the targets, by channel and consumer tag
+        self._known: dict[int, Known] = {}
+        self._remembered = 0
 
     def forget(self, number: int, consumer_tag: bytes | None = None) -> None:
         """
@@ -92,9 +110,11 @@ class Shortcuts:
         """
         if consumer_tag is None:
             self.settlers.pop(_METHOD.pack(FRAME_METHOD, number) + _ACK, None)
-            gone = list(self._keys.pop(number, {}).values())
+            known = self._known.pop(number, None)
+            gone = [] if known is None else list(known.keys.values())
         else:
-            gone = [self._keys.get(number, {}).pop(consumer_tag, [])]
+            known = self._known.get(number)
+            gone = [] if known is None else [known.keys.pop(consumer_tag, [])]
         for keys in gone:
             for key in keys:
                 self.targets.pop(key, None)
@@ -103,7 +123,8 @@ class Shortcuts:
         """The same of every channel."""
         self.targets.clear()
         self.settlers.clear()
-        self._keys.clear()
+        self._known.clear()
+        self._remembered = 0
 
     def learn(self, data: bytes, offset: int, end: int) -> bool:
         """
@@ -142,15 +163,18 @@ class Shortcuts:
             or not data.startswith(_BASIC_CONTENT, head + 7)
         ):
             return False
-        if len(self.targets) >= MAX_REMEMBERED:
+        self._remembered += 1
+        if self._remembered > MAX_REMEMBERED:
             self.forget_all()
-        if len(self.routes) >= MAX_REMEMBERED:
-            self.routes.clear()
-        self.routes[data[tag_at + 8 : head + _HEAD]] = route
+        known = self._known.setdefault(number, Known())
+        known.routes[data[tag_at + 8 : head + _HEAD]] = route
+        layouts = known.layouts.setdefault(head - tag_at, {})
+        if size not in layouts:
+            between = FRAME_END << 56 | FRAME_BODY << 48 | number << 32
+            layouts[size] = (*_reader(head + _HEAD - tag_at - 8, size - 12), between)
         key = data[offset:tag_at]
-        target = self.targets.get(key)
-        if target is None:
-            target = self.targets[key] = Target(
+        if key not in self.targets:
+            self.targets[key] = Target(
                 channel.acks,
                 consumer.consumer_tag,
                 consumer.deliver,
@@ -158,13 +182,10 @@ class Shortcuts:
                 channel.arrivals,
                 tag_at - offset,
                 head - offset + 5,
-                {},
+                layouts,
+                known.routes,
             )
-            self._keys.setdefault(number, {}).setdefault(tag, []).append(key)
-        if len(target.layouts) >= MAX_LAYOUTS:
-            target.layouts.clear()
-        between = FRAME_END << 56 | FRAME_BODY << 48 | number << 32
-        target.layouts[size] = (*_reader(head + _HEAD - tag_at - 8, size - 12), between)
+            known.keys.setdefault(tag, []).append(key)
         return True
 
     @staticmethod

@@ -36,8 +36,8 @@ class Receiver(Protocol):
 
     def behind(self) -> tuple[bytes, int]:
         """
-        What L{receive} was given and has not used up, between two calls: the begin of a frame that is not whole, or how
-        many bytes are to come of a body frame whose begin was passed on.
+        What L{receive} was given and has not used up, between two calls: the begin of a frame, or of a small message,
+        that is not whole; or how many bytes are to come of a body frame whose begin was passed on.
         """
 
 

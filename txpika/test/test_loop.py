@@ -256,28 +256,25 @@ class LoopTests(SynchronousTestCase):
         self.loop.callLater(0, self.loop.stop)
         self.loop.loop()
 
-    def test_a_call_taken_back(self) -> None:
-        def call() -> None:
-            self.events.append("taken back")
-
-        self.loop.add_callback(call)
-        self.loop.take_back(call)
-        self.loop.take_back(call)
-        self.loop.add_callback(call)
-        self.loop.add_callback(lambda: self.events.append("another"))
-        self.loop.take_back(call)
-        self.loop.run_once(0)
-        self.assertEqual(self.events, ["taken back", "another"], "only the latest can be")
-
-    def test_a_call_takes_back_the_next(self) -> None:
-        def second() -> None:
-            self.events.append("second")
-
-        self.loop.add_callback(lambda: self.loop.take_back(second))
-        self.loop.add_callback(second)
-        self.loop.run_once(0)
-        self.loop.run_once(0)
+    def test_less_than_no_time_only_looks(self) -> None:
+        self.loop.callLater(10, lambda: self.events.append("late"))
+        before = self.loop.seconds()
+        self.loop.run_once(-1)
+        self.assertLess(self.loop.seconds() - before, 5)
         self.assertEqual(self.events, [])
+
+    def test_calls_in_vain_keep_nobody_awake(self) -> None:
+        timeouts: list[float] = []
+
+        def wait(timeout: float) -> list[tuple[int, int]]:
+            timeouts.append(timeout)
+            return []
+
+        self.patch(self.loop.poller, "wait", wait)
+        self.loop.add_callback(lambda: self.events.append("in vain"))
+        self.loop.in_vain = 1
+        self.loop.run_once(10)
+        self.assertEqual((timeouts, self.events), ([10], ["in vain"]))
 
     def test_callbacks_of_callbacks_leave_room_for_others(self) -> None:
         def again() -> None:

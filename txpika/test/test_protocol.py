@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txpika import AMQPProtocol, ConnectionParameters
 from txpika.exceptions import ConnectionClosed
 from txpika.spec import Connection
-from txpika.test.fakes import Transport, TwistedPeer, method
+from txpika.test.fakes import Transport, TwistedPeer, deliver, method
 
 
 class NeverConnectedTests(SynchronousTestCase):
@@ -53,3 +56,39 @@ class BlockedTests(SynchronousTestCase):
         peer.send(method(0, Connection.Blocked("low on memory")) + method(0, Connection.Unblocked()))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
         self.assertIsNone(peer.connection.reason)
+
+
+#: In the place of one: nothing of it is used.
+REACTOR: Any = Clock()
+
+
+class Descriptor(FileDescriptor):
+    """A transport of Twisted's that has no socket."""
+
+    connected = 1
+
+    def startWriting(self) -> None:
+        """Whoever looks, finds it in the buffer."""
+
+
+class TwistedTransportTests(SynchronousTestCase):
+    """What is asked of Twisted's own transports beyond the interface."""
+
+    def test_large_bodies_in_large_reads(self) -> None:
+        peer = TwistedPeer().open()
+        peer.consuming(peer.open_face(), lambda delivery: None, no_ack=True)
+        transport = peer.protocol.transport = Descriptor(REACTOR)
+        small, large = deliver(1, "t", 1, b"x" * 100), deliver(1, "t", 2, b"x" * 1_000_000)
+        sizes = [transport.bufferSize]
+        for data in (small, large[:65536], large[65536:600_000], large[600_000:], deliver(1, "t", 3, b"")):
+            peer.protocol.dataReceived(data)
+            sizes.append(transport.bufferSize)
+        usual, large_read = 64 * 1024, 512 * 1024
+        self.assertEqual(sizes, [usual, usual, large_read, large_read, usual, usual])
+
+    def test_large_writes(self) -> None:
+        transport = Descriptor(REACTOR)
+        protocol: Any = AMQPProtocol(clock=Clock())
+        protocol.makeConnection(transport)
+        self.assertEqual(transport.SEND_LIMIT, 512 * 1024)
+        self.assertNotEqual(FileDescriptor.SEND_LIMIT, transport.SEND_LIMIT, "of others it is as before")

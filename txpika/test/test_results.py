@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -11,7 +12,7 @@ from txpika.channel import Channel
 from txpika.exceptions import NackError, OutcomeUnknown
 from txpika.results import Result, Written
 from txpika.spec import Basic
-from txpika.test.fakes import TwistedPeer, method
+from txpika.test.fakes import TwistedPeer, deliver, method
 
 
 class WrittenTests(SynchronousTestCase):
@@ -189,6 +190,50 @@ class ResultTests(SynchronousTestCase):
         waiting = Deferred.fromCoroutine(wait())
         self.settle(3)
         self.successResultOf(waiting)
+
+    def test_many_coroutines_that_wait_for_each_others_next(self) -> None:
+        """None is resumed from inside of another without end."""
+        count = sys.getrecursionlimit() - 100  # of which each would take several
+        published = self.publish(count + 1)
+
+        async def wait(number: int) -> int:
+            await published[number]
+            await published[number + 1]
+            return number
+
+        waiting = [Deferred.fromCoroutine(wait(number)) for number in range(count)]
+        self.settle(count + 1)
+        self.assertEqual([self.successResultOf(each) for each in waiting], list(range(count)))
+
+    def test_out_of_turn_when_it_is_awaited(self) -> None:
+        published = self.publish(4)
+        for i, each in enumerate(published):
+            each.addCallback(lambda _, i: self.heard.append(i), i)
+
+        async def wait() -> None:
+            await published[0]
+            await published[3]
+
+        waiting = Deferred.fromCoroutine(wait())
+        self.settle(4)
+        self.successResultOf(waiting)
+        self.assertEqual(self.heard, [0, 3, 1, 2])
+
+    def test_confirms_without_an_answer_on_a_channel_that_was_idle(self) -> None:
+        """The close waits for what is not confirmed, and reading goes on for it."""
+        self.peer = TwistedPeer().open()
+        self.channel = self.peer.open_face()
+        consuming = self.channel.basic_consume("q", consumer_tag="t", buffer_size=1)
+        self.peer.send(method(1, Basic.ConsumeOk("t")) + deliver(1, "t", 1, b"x"))
+        self.successResultOf(consuming)
+        self.channel.confirm_select(nowait=True)
+        published = self.publish(2)
+        self.peer.protocol.close()
+        self.assertNotIn("Connection.Close", self.peer.names())
+        self.settle(2)
+        for each in published:
+            self.successResultOf(each)
+        self.assertIn("Connection.Close", self.peer.names())
 
     def test_is_a_deferred(self) -> None:
         self.assertIsInstance(self.publish(1)[0], Result)

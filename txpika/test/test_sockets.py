@@ -170,7 +170,13 @@ class TransportTests(SocketsTestCase):
         self.transport.write(b"b")
         self.loop.run_once(10)
         self.assertEqual(timeouts, [10, 0])
-        self.assertEqual(self.take(), b"ab")
+        self.transport.write(b"c")
+        self.transport.flush()
+        self.transport.write(b"d")
+        self.loop.run_once(10)
+        self.loop.run_once(10)
+        self.assertEqual(timeouts, [10, 0, 0, 10])
+        self.assertEqual(self.take(), b"abcd")
 
     def test_flush_sends_now(self) -> None:
         self.transport.write(b"now")

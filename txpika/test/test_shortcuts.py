@@ -1,0 +1,129 @@
+"""Tests for what is remembered of frames: it must not lead anywhere that the general road would not."""
+
+from __future__ import annotations
+
+import struct
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txpika.core import frames, shortcuts
+from txpika.core.channel import Channel
+from txpika.parameters import ConnectionParameters
+from txpika.spec import Basic, BasicProperties
+from txpika.spec import Channel as ChannelMethods
+from txpika.test.counting import count_calls
+from txpika.test.fakes import Peer, RecordingConsumer, content, deliver, frame, method
+
+
+class PiecesTests(SynchronousTestCase):
+    """A large frame in many reads."""
+
+    def test_few_are_kept(self) -> None:
+        peer = Peer(ConnectionParameters()).open()
+        peer.consume(peer.channel(), RecordingConsumer())
+        receiver = peer.connection._receiver
+        large = BasicProperties(headers={str(number): "x" * 1000 for number in range(100)}).encode()
+        data = content(1, Basic.Deliver("ctag1.1", 1, False, "", "q"), b"x", large)
+        most = 0
+        for at in range(0, len(data), 8):
+            peer.connection.data_received(data[at : at + 8])
+            most = max(most, len(receiver._pieces))
+            self.assertLessEqual(receiver.buffered, at + 8)
+        self.assertEqual(receiver.buffered, 0)
+        self.assertEqual(most, frames.MAX_PIECES - 1)
+
+
+class ShortcutTests(SynchronousTestCase):
+    """Deliveries to consumers on two channels, which came the same way before."""
+
+    def setUp(self) -> None:
+        self.peer = Peer(ConnectionParameters()).open()
+        self.channels = [self.peer.channel(), self.peer.channel()]
+        self.consumers = [self.consume(channel) for channel in self.channels]
+        for number in (1, 2):
+            self.peer.send(deliver(number, "t", 1, b"x"))
+
+    def consume(self, channel: Channel, tag: str = "t") -> RecordingConsumer:
+        consumer = RecordingConsumer()
+        consumer.consumer_tag = tag
+        return self.peer.consume(channel, consumer)
+
+    def bodies(self) -> list[list[bytes]]:
+        return [[delivery.body for delivery in consumer.deliveries] for consumer in self.consumers]
+
+    def test_the_header_of_another_channel(self) -> None:
+        header = struct.pack(">HHQ", 60, 0, 1) + b"\0\0"
+        announced = frame(1, 1, Basic.Deliver("t", 2, False, "", "q").encode())
+        self.peer.send(announced + frame(2, 2, header) + frame(3, 1, b"x"))
+        self.assertEqual(self.bodies(), [[b"x"], [b"x"]])
+        assert self.peer.connection.reason is not None
+        self.assertEqual(self.peer.connection.reason.reply_code, 505)
+
+    def test_the_body_of_another_channel(self) -> None:
+        header = struct.pack(">HHQ", 60, 0, 1) + b"\0\0"
+        announced = frame(1, 1, Basic.Deliver("t", 2, False, "", "q").encode())
+        self.peer.send(announced + frame(2, 1, header) + frame(3, 2, b"x"))
+        self.assertEqual(self.bodies(), [[b"x"], [b"x"]])
+        assert self.peer.connection.reason is not None
+        self.assertEqual(self.peer.connection.reason.reply_code, 505)
+
+    def test_all_is_forgotten_in_the_middle(self) -> None:
+        """However much there is to remember, each comes once, in order."""
+        self.patch(shortcuts, "MAX_REMEMBERED", 3)
+        wanted = []
+        for tag in range(2, 60):
+            body = b"%d" % tag
+            key = f"key{tag % 7}"
+            properties = BasicProperties(message_id="i" * (tag % 5)).encode()
+            self.peer.send(content(1, Basic.Deliver("t", tag, False, "", key), body, properties))
+            wanted.append(body)
+        self.assertEqual(self.bodies()[0][1:], wanted)
+        self.assertLessEqual(len(self.peer.connection._receiver._shortcuts.targets), 4)
+
+    def test_all_in_one_read(self) -> None:
+        self.patch(shortcuts, "MAX_REMEMBERED", 2)
+        self.peer.send(b"".join(deliver(1, "t", tag, b"%d" % tag, routing_key=f"key{tag % 5}") for tag in range(2, 30)))
+        self.assertEqual(self.bodies()[0][1:], [b"%d" % tag for tag in range(2, 30)])
+
+    def test_the_end_of_one_consumer_costs_the_others_nothing(self) -> None:
+        consumers = {tag: self.consume(self.channels[0], tag) for tag in "abc"}
+        self.consumers[0].deliveries.clear()
+        tags = iter(range(2, 100))
+
+        def one_each() -> int:
+            data = b"".join(deliver(1, tag, next(tags), b"x") for tag in "bc")
+            return count_calls(lambda: self.peer.connection.data_received(data))
+
+        one_each()
+        before = one_each()
+        self.channels[0].consumers.cancel("a")
+        self.peer.send(method(1, Basic.CancelOk("a")))
+        self.assertEqual(one_each(), before)
+        self.assertEqual([len(consumers[tag].deliveries) for tag in "abc"], [0, 3, 3])
+
+    def test_many_sizes_of_headers_cost_no_more(self) -> None:
+        tags = iter(range(2, 10_000))
+
+        def of_sizes(sizes: range) -> float:
+            data = b"".join(
+                content(
+                    1, Basic.Deliver("t", next(tags), False, "", "q"), b"x", BasicProperties(type="t" * size).encode()
+                )
+                for size in sizes
+            )
+            return count_calls(lambda: self.peer.connection.data_received(data)) / len(sizes)
+
+        of_sizes(range(200))
+        self.assertLess(of_sizes(range(200)), 1.3 * of_sizes(range(3)))
+
+    def test_a_number_that_is_used_again(self) -> None:
+        self.channels[0].close()
+        self.peer.send(method(1, ChannelMethods.CloseOk()))
+        again = self.peer.channel()
+        while again.number != 1:
+            again = self.peer.channel()
+        consumer = self.consume(again)
+        for tag in (1, 2):  # the first of the new channel, and the second, which the old one would wait for
+            self.peer.send(deliver(1, "t", tag, b"new"))
+        self.assertEqual([delivery.body for delivery in consumer.deliveries], [b"new", b"new"])
+        self.assertEqual(self.bodies()[0], [b"x"])
