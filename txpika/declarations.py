@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from txpika.arguments import QueueArguments
 from txpika.exceptions import AMQPError, WrongThread
 from txpika.parameters import seconds
+from txpika.results import Written
 from txpika.spec import Exchange, Method, Queue
 
 if TYPE_CHECKING:
@@ -51,7 +52,16 @@ class Declarations:
         @param timeout: How long to wait for the broker, in seconds.
         @return: Fires with its reply; with C{None}, at once, when it has C{nowait}.
         """
-        return self._do(self._core.call, method, timeout=timeout)
+        # As L{_do}, in place: a program may do nothing else all day long.
+        if timeout is not None:
+            seconds("timeout", timeout)
+        try:
+            result = self._core.call(method, None, timeout)
+        except WrongThread:
+            raise
+        except AMQPError as error:
+            return fail(error)
+        return Written() if result is None else result
 
     # Exchanges
 

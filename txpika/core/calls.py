@@ -115,7 +115,10 @@ class Call(Waiting):
         finish: Callable[[Any, bool], Any] | None = None,
         optional: bool = True,
     ) -> None:
-        super().__init__()
+        # What L{Waiting.__init__} does, without calling it: 0.15 us of each call (3.11).
+        self.completion = None
+        self.cancelled = self.written = False
+        self._timer = None
         self.data = data
         self.replies = replies
         self.finish = finish

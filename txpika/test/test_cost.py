@@ -58,8 +58,8 @@ BUDGETS: dict[type[Face], dict[str, Cost]] = {
         "deliver_split":        Cost(  5800,      0,      0,       794),
         "deliver_and_ack":      Cost(   414,      0,      1,       807),
         "iterate_and_ack":      Cost(   914,    900,      1,       807),
-        "get":                  Cost(  6900,    700,    100,     1_607),
-        "declare":              Cost(  4000,    600,    100,       822),
+        "get":                  Cost(  6800,    700,    100,     1_607),
+        "declare":              Cost(  3800,    600,    100,       747),
     },
     SelectFace: {
         #                            own  others  writes       peak
@@ -73,8 +73,8 @@ BUDGETS: dict[type[Face], dict[str, Cost]] = {
         "deliver_large":        Cost(   164,      0,      0, 2_031_731),
         "deliver_split":        Cost(  7200,      0,      0,     1_130),
         "deliver_and_ack":      Cost(   930,      0,      1,     1_191),
-        "get":                  Cost(  9500,      0,    100,     2_183),
-        "declare":              Cost(  6600,      0,    100,     1_187),
+        "get":                  Cost(  9400,      0,    100,     2_183),
+        "declare":              Cost(  6500,      0,    100,     1_187),
     },
     BlockingFace: {
         #                            own  others  writes       peak
@@ -86,10 +86,10 @@ BUDGETS: dict[type[Face], dict[str, Cost]] = {
         "deliver":              Cost(  2026,      0,      0,    44_803),
         "deliver_large":        Cost(   179,      0,      0, 2_031_747),
         "deliver_split":        Cost( 10900,      0,      0,     1_290),
-        "deliver_and_ack":      Cost(  3231,      0,      1,    54_309),
-        "iterate_and_ack":      Cost(  3029,      0,    100,    44_275),
-        "get":                  Cost( 10000,      0,    100,     2_055),
-        "declare":              Cost(  6600,      0,    100,     1_171),
+        "deliver_and_ack":      Cost(  3131,      0,      1,    54_309),
+        "iterate_and_ack":      Cost(  2929,      0,    100,    44_275),
+        "get":                  Cost(  9900,      0,    100,     2_055),
+        "declare":              Cost(  6500,      0,    100,     1_171),
     },
 }
 # fmt: on
