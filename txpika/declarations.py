@@ -56,7 +56,7 @@ class Declarations:
         if timeout is not None:
             seconds("timeout", timeout)
         try:
-            result = self._core.call(method, None, timeout)
+            result = self._core.call(method, timeout=timeout)
         except WrongThread:
             raise
         except AMQPError as error:
