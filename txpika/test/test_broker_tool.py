@@ -162,7 +162,9 @@ class StandInTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_a_node_that_does_not_start_says_why(self) -> None:
-        self.program("rabbitmq-server", f"echo $$ >> {self.pids}\necho the disk is on fire\nexit 3\n")
+        # Not before epmd has said who it is, which is ended as soon as this one has.
+        told = f"until [ -s {self.pids} ]; do sleep 0.01; done\necho $$ >> {self.pids}\n"
+        self.program("rabbitmq-server", f"{told}echo the disk is on fire\nexit 3\n")
         process = self.start("echo", "started")
         output, errors = process.communicate()
         self.assertEqual((output, process.returncode), ("", 1))
