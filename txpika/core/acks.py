@@ -26,7 +26,7 @@ _SIZE = 13
 _ACK = 60 << 16 | 80
 _REJECT = 60 << 16 | 90
 _NACK = 60 << 16 | 120
-#: So many tags without an ack in a row are passed over at once, fewer one by one.
+#: So many tags that need no ack are passed over one by one, more in a row at once.
 LEAP = 1000
 
 
@@ -204,12 +204,13 @@ class Acks:
         if not self.unacked:
             self._settled = before - 1
             return
-        if before - self._settled > max(len(self.unacked), LEAP):
+        settled, stop = self._settled, min(before - 1, self._settled + LEAP)
+        while settled < stop and settled + 1 not in self.unacked:
+            settled += 1
+        if settled == stop < before - 1 and settled + 1 not in self.unacked:
             # Not for less: to find its first, a dictionary passes over all that were taken out before it.
-            self._settled = min(next(iter(self.unacked)), before) - 1
-            return
-        while self._settled < before - 1 and self._settled + 1 not in self.unacked:
-            self._settled += 1
+            settled = min(next(iter(self.unacked)), before) - 1
+        self._settled = settled
 
     def _stale(self, delivery_tag: int, multiple: bool) -> None:
         """
