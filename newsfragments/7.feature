@@ -1,1 +1,1 @@
-A message costs less CPU: a publish a quarter, a delivery a fifth to a quarter, a call and its answer an eighth with Twisted and a quarter with the blocking facade, a body of 1 MB 40 to 60 % less. What the transport takes together leaves in one write.
+A message costs less CPU: a publish a quarter, a delivery a fifth to a quarter, a call and its answer a quarter with Twisted and a third with asyncio and the blocking facade, a body of 1 MB 40 to 60 % less. What the transport takes together leaves in one write.

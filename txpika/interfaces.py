@@ -43,6 +43,13 @@ class ITransport(Interface):
         """Forget the producer. Under TLS, L{loseConnection} takes effect only after this."""
 
 
+class IPromptTransport(ITransport):
+    """A transport that need not wait for the loop to send something."""
+
+    def writeNow(data: bytes) -> None:
+        """As C{write}, when nothing will follow soon: give it to the socket at once, if nothing waits before it."""
+
+
 class IDelayedCall(Interface):
     """One pending timer."""
 

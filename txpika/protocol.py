@@ -23,6 +23,7 @@ from txpika.exceptions import AMQPError, AuthenticationError, CallTimeout, Close
 from txpika.instrumenting import ObservedChannel, Observer, instruments_of
 from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters, seconds
+from txpika.prompt import prompt
 from txpika.provider import ask
 from txpika.results import Result
 from txpika.spec import Connection as Methods
@@ -75,7 +76,8 @@ class AMQPProtocol(Protocol):
         self._ends: list[Deferred[CloseReason]] = []
         self._ended = False
         self._asking: Deferred[None] | None = None
-        self._read_size = self._core.read_size
+        self._receiver = self._core.receiver
+        self._read_size = self._receiver.read_size
         #: Called with the broker's reason when it stops taking messages for want of memory or disk.
         self.on_blocked: Callable[[str], None] | None = None
         #: Called when it takes them again.
@@ -258,6 +260,8 @@ class AMQPProtocol(Protocol):
             refusal = TLSError("the parameters want TLS, and the endpoint makes connections without: nothing was sent")
             self._core.connection_made(transport, refusal)
             return
+        else:
+            transport = prompt(transport)
         self._core.connection_made(transport)
         if not ICredentials.providedBy(self.parameters.credentials):
             self._asking = Deferred.fromCoroutine(ask(self.parameters.credentials))
@@ -271,14 +275,14 @@ class AMQPProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the broker."""
-        core = self._core
-        core.data_received(data)
-        if core.read_size != self._read_size:
-            self._read_size = core.read_size
+        self._core.data_received(data)
+        size = self._receiver.read_size
+        if size != self._read_size:
+            self._read_size = size
             transport: Any = self.transport
             if isinstance(transport, FileDescriptor):
                 # How much the next read asks for; and for as long, how much it buffers before publishers must wait.
-                transport.bufferSize = core.read_size
+                transport.bufferSize = size
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""

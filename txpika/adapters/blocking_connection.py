@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from random import shuffle
 from threading import Lock
 from types import TracebackType
@@ -171,7 +172,7 @@ class BlockingConnection(Attributes):
         def connected(sock: socket.socket, _host: str) -> None:
             self._transport = SocketTransport(sock, self.waiter.loop, self._core)
             self._transport.flushed = self._core.backpressure.flushed
-            self.waiter.flush = self._transport.flush
+            self.waiter.hold, self.waiter.flush = self._transport.hold, self._transport.flush
             self._core.connection_made(self._transport)
             self._core.limit_handshake(deadline - self.waiter.loop.seconds())
             credentials: Any = self.parameters.credentials
@@ -277,7 +278,7 @@ class BlockingConnection(Attributes):
             seconds("timeout", timeout)
 
         def open_channel() -> tuple[BlockingChannel, Any]:
-            core = self._core.open_channel(self.box, timeout, channel_number)
+            core = self._core.open_channel(partial(Box, self.waiter), timeout, channel_number)
             core.face = face = BlockingChannel(self, core)
             return face, core.opened
 
@@ -289,7 +290,7 @@ class BlockingConnection(Attributes):
         """C{connection.update-secret} of RabbitMQ: a new token before the old one expires."""
         method = Methods.UpdateSecret(new_secret.encode() if isinstance(new_secret, str) else new_secret, reason)
         del new_secret  # tracebacks may show what is in a name
-        done = self.waiter.call(self._core.update_secret, method, self.box)
+        done = self.waiter.call(self._core.update_secret, method, partial(Box, self.waiter))
         reply: Methods.UpdateSecretOk = self.result_of(done)
         return reply
 
@@ -471,10 +472,6 @@ class BlockingConnection(Attributes):
         return count
 
     # For channels
-
-    def box(self, cancel: Callable[[Any], object] = lambda box: None) -> Box:
-        """Where the result of a call goes."""
-        return Box(self.waiter, cancel)
 
     def result_of(self, box: Box | None) -> Any:
         """Wait for it; C{None} when there is none."""

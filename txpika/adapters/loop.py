@@ -131,10 +131,11 @@ class EPollPoller(Poller):
 
     def wait(self, timeout: float) -> list[tuple[int, int]]:
         """As of all. An error, and the end, are something to read and to write, for who waits for these."""
-        return [
-            (fd, events if events in (READ, WRITE) else self._of_interest(fd, events))
-            for fd, events in self._epoll.poll(timeout, len(self._events) or 1)
-        ]
+        ready: list[tuple[int, int]] = self._epoll.poll(timeout, len(self._events) or 1)
+        for _, events in ready:
+            if events != READ and events != WRITE:
+                return [(fd, self._of_interest(fd, events)) for fd, events in ready]
+        return ready
 
     def _of_interest(self, fd: int, events: int) -> int:
         return self._events.get(fd, 0) & (READ * bool(events & ~WRITE) | WRITE * bool(events & ~READ))
@@ -298,7 +299,7 @@ class IOLoop:
             if len(self._calls) > self.in_vain or self._stopping:
                 timeout = 0
             elif self._timers:
-                timeout = min(timeout, self._timers[0].when - self.seconds())
+                timeout = min(timeout, self._timers[0].when - time.monotonic())
             ready = self.poller.wait(min(max(timeout, 0), MAX_WAIT))
         except (OSError, ValueError):
             if not self.closed:
@@ -320,11 +321,14 @@ class IOLoop:
         """Tell the handler of a descriptor what happened to it."""
         handler = self._handlers.get(fd)
         if handler is not None:  # one before it may have taken it away
-            self._run(handler, fd, events)
+            try:  # as L{_run}, which this may do all day long
+                handler(fd, events)
+            except Exception:
+                _log.exception("%r raised", handler)
 
     def run_due(self) -> None:
         """Call what is to be called now: timers, and what came by L{add_callback}."""
-        if self._timers:
+        if self._timers and self._timers[0].when <= time.monotonic():
             self._run_timers()
         for _ in range(len(self._calls)):  # those that come meanwhile have their turn next time
             self._run(self._calls.popleft())

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from zope.interface import implementer
 
 from txpika.adapters.loop import READ, WRITE, IOLoop
-from txpika.interfaces import ITransport
+from txpika.interfaces import IPromptTransport
 
 #: Reads in a row before others have their turn.
 MAX_READS = 8
@@ -51,7 +51,7 @@ class Stream(Protocol):
     def connection_lost(self, reason: BaseException | None, /) -> None: ...
 
 
-@implementer(ITransport)
+@implementer(IPromptTransport)
 class SocketTransport:
     """
     A connected socket.
@@ -106,9 +106,19 @@ class SocketTransport:
                 self._loop.add_callback(self._turn_over)
         elif self.buffered >= SEND_AT and not self._events & WRITE:
             self.flush()
-        if self.buffered > HIGH_WATER and not self._producer_paused and self._producer is not None:
-            self._producer_paused = True
-            self._producer.pauseProducing()
+        if self.buffered > HIGH_WATER:
+            self._full()
+
+    def writeNow(self, data: bytes) -> None:
+        """Send it now, unless something waits already."""
+        if self.buffered or self._losing or self._lost:
+            self.write(data)
+            return
+        self._pieces.append(data)
+        self.buffered = len(data)
+        self.flush()
+        if self.buffered > HIGH_WATER:
+            self._full()
 
     def loseConnection(self) -> None:
         """Send what waits, then close."""
@@ -142,11 +152,24 @@ class SocketTransport:
 
     # Sending
 
+    def hold(self) -> None:
+        """L{flush} follows, whatever happens, so the loop need not see to what is written until then."""
+        if not self._flush_due:
+            self._flush_due = True
+            if self._flush_queued:
+                self._loop.in_vain -= 1
+
+    def _full(self) -> None:
+        if not self._producer_paused and self._producer is not None:
+            self._producer_paused = True
+            self._producer.pauseProducing()
+
     def flush(self) -> None:
         """Send what waits, as far as the socket takes it now."""
         if self._flush_due:
             self._flush_due = False
-            self._loop.in_vain += 1  # else the loop would look without waiting, once more for each blocking call
+            if self._flush_queued:
+                self._loop.in_vain += 1  # else the loop would look without waiting, once more
         if self._lost or self._broken:
             return
         try:
@@ -177,10 +200,9 @@ class SocketTransport:
 
     def _turn_over(self) -> None:
         self._flush_queued = False
-        try:
-            if self._flush_due:
-                self.flush()
-        finally:
+        if self._flush_due:
+            self.flush()
+        else:
             self._loop.in_vain -= 1
 
     def _cannot_send(self, error: OSError) -> None:

@@ -54,6 +54,7 @@ class Waiter(Protocol):
 
     @ivar forked: This is a child of the process that made it. All it can do there is to be closed.
     @ivar batching: What is written by L{send} may wait for the loop's next turn.
+    @ivar hold: Called by L{send} before it calls anything: L{flush} will follow.
     @ivar flush: Called by L{send} in the loop's thread: what was written leaves, so far as the network takes it.
     """
 
@@ -61,6 +62,7 @@ class Waiter(Protocol):
     closed: bool
     forked: bool
     batching: bool
+    hold: Callable[[], object]
     flush: Callable[[], object]
 
     @property
@@ -106,6 +108,7 @@ class Running:
         self.closed = False
         self.forked = False
         self.batching = False
+        self.hold: Callable[[], object] = lambda: None
         self.flush: Callable[[], object] = lambda: None
         self._reason: BaseException | None = None
         self._thread = get_ident()
@@ -163,9 +166,14 @@ class Running:
             self.check()
         loop.busy = True
         try:
-            result = function(*arguments)
-            if not self.batching:
-                self.flush()
+            if self.batching:
+                result = function(*arguments)
+            else:
+                self.hold()
+                try:
+                    result = function(*arguments)
+                finally:
+                    self.flush()
         finally:
             loop.busy = False
             if self._put_off:
@@ -200,7 +208,8 @@ class Running:
                 looked = True
         finally:
             self._waits -= 1
-            self.notify()  # where this is a signal's handler, the wait around it may have missed what happened
+            if self._waits:
+                self.notify()  # this is a signal's handler: the wait around it may have missed what happened
         return True
 
     def _run_loop(self, timeout: float) -> None:
@@ -255,6 +264,7 @@ class Threaded:
         self.loop = IOLoop()
         self.closed = False
         self.forked = False
+        self.hold: Callable[[], object] = lambda: None
         self.flush: Callable[[], object] = lambda: None
         self._reason: BaseException | None = None
         self._changed = threading.Condition()

@@ -292,13 +292,14 @@ class Channel:
         self._complete(method)
 
     def _complete(self, reply: Any) -> None:
-        call = self.outbox.answered()
+        outbox = self.outbox
+        call, outbox.waiting = outbox.waiting, None
         assert call is not None
         result = call.finish(reply, call.cancelled) if call.finish is not None else reply
         if self.state == CLOSED:
             self.end(self.reason or ChannelClosed("closed"))
         else:
-            self.outbox.advance()
+            outbox.advance()
         if isinstance(result, Exception):
             call.errback(result)
         else:

@@ -84,6 +84,7 @@ class Connection:
     @ivar state: One of L{txpika.core.states}.
     @ivar reason: Why it is closed or closing; C{None} while it is not.
     @ivar tuned: What was agreed on.
+    @ivar receiver: What cuts what comes into frames.
     @ivar channels: Open channels by number.
     @ivar gate: Whether messages may be written; closed by the transport and by resource alarms.
     @ivar wire: Where bytes leave, with totals of bytes and frames.
@@ -107,7 +108,7 @@ class Connection:
         self.parameters = parameters
         self.clock = clock
         self._listener = listener
-        self._receiver = FrameReceiver(self, parameters.max_body_size)
+        self.receiver = FrameReceiver(self, parameters.max_body_size)
         self._credentials: Any = None
         self._mechanism = ""
         self._closing_with: CloseReason = ConnectionClosed("")
@@ -115,7 +116,7 @@ class Connection:
         self._timers = Timers(clock)
         self._numbers = Numbers(clock)
         self._secret_updates = Unanswered()
-        self.wire = Wire(self._receiver, parameters.connection_name or f"{parameters.host}:{parameters.port}")
+        self.wire = Wire(self.receiver, parameters.connection_name or f"{parameters.host}:{parameters.port}")
         self.thread = get_ident()
         self.state = AWAITING_CREDENTIALS
         self.reason: CloseReason | None = None
@@ -143,7 +144,7 @@ class Connection:
     @property
     def read_size(self) -> int:
         """How many bytes the transport should read at a time."""
-        return self._receiver.read_size
+        return self.receiver.read_size
 
     @property
     def in_handshake(self) -> bool:
@@ -365,7 +366,7 @@ class Connection:
 
     def _tune(self, offer: Methods.Tune) -> None:
         self.tuned = agreed = tune(self.parameters, offer)
-        self._receiver.tuned(agreed.frame_max)
+        self.receiver.tuned(agreed.frame_max)
         self._send_method(Methods.TuneOk(agreed.channel_max, agreed.frame_max, agreed.heartbeat))
         self._send_method(Methods.Open(self.parameters.virtual_host))
 
@@ -474,13 +475,13 @@ class Connection:
         """A channel is closed: its number is free."""
         if self.channels.pop(channel.number, None) is not None:
             self._numbers.give_back(channel.number)
-            self._receiver.forget(channel.number)
+            self.receiver.forget(channel.number)
             self.underway.ends(channel.outbox)
         self.check_drained()
 
     def forget_targets(self, number: int, consumer_tag: bytes | None = None) -> None:
         """What the short road knows of a consumer, or of a whole channel, is no longer so."""
-        self._receiver.forget(number, consumer_tag)
+        self.receiver.forget(number, consumer_tag)
 
     # The end
 
@@ -528,7 +529,7 @@ class Connection:
         if self.state != OPEN:
             self._abort(error)
             return
-        self._receiver.halt()
+        self.receiver.halt()
         self._timers.start("close", FLUSH_TIMEOUT, self._give_up)
         self._leave(error)
 
@@ -554,7 +555,7 @@ class Connection:
             if self.failing is not None:
                 self.failing(reason)
         if self.state == CLOSED:
-            self._receiver.halt()
+            self.receiver.halt()
         if self._heartbeat is not None:
             self._heartbeat.stop()
         self._credentials = None
@@ -579,7 +580,7 @@ class Connection:
     def _hang_up(self) -> None:
         """The protocol is over: flush, and close the transport."""
         self.state = CLOSED
-        self._receiver.halt()
+        self.receiver.halt()
         self.wire.flush()
         self.wire.cut()
         self.intake.resume()

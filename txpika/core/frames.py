@@ -16,7 +16,7 @@ import struct
 from typing import Any, Protocol
 
 from txpika.core.content import Content
-from txpika.core.shortcuts import ACK_AT, ACK_SIZE, Shortcuts
+from txpika.core.shortcuts import ACK_AT, ACK_SIZE, CLASS_AT, CLASS_BASIC, Shortcuts
 from txpika.exceptions import FramingError, IncompatibleProtocolError, ProtocolError, ProtocolVersionMismatch
 from txpika.message import Delivery
 from txpika.spec import (
@@ -112,6 +112,7 @@ class FrameReceiver:
     """
     @ivar max_body: Largest payload of a body frame, in bytes.
     @ivar halted: It drops all further bytes.
+    @ivar read_size: How many bytes are best asked for next.
     """
 
     def __init__(self, sink: Sink, max_body_size: int) -> None:
@@ -135,16 +136,12 @@ class FrameReceiver:
         self._content: Content | None = None
         self._shortcuts = Shortcuts(sink)
         self._same = False
+        self.read_size = READ
 
     @property
     def buffered(self) -> int:
         """Bytes held back until their frame, or their small message, is whole."""
         return len(self._tail) + sum(map(len, self._pieces))
-
-    @property
-    def read_size(self) -> int:
-        """How many bytes are best asked for next."""
-        return LARGE_READ if self._left else READ
 
     def behind(self) -> tuple[bytes, int]:
         """
@@ -173,6 +170,7 @@ class FrameReceiver:
         self._pieces.clear()
         self._missing = 0
         self._left = 0
+        self.read_size = READ
         self._content = None
         self._same = False
         self._shortcuts.forget_all()
@@ -244,7 +242,7 @@ class FrameReceiver:
                     if target is None:
                         settle = settlers.get(data[offset : offset + ACK_AT])
                         if settle is None:
-                            if learn(data, offset, end):
+                            if data[offset + CLASS_AT] == CLASS_BASIC and learn(data, offset, end):
                                 continue
                         elif data[offset + ACK_SIZE - 1] == FRAME_END:
                             number, bits = _SETTLED.unpack_from(data, offset + ACK_AT)
@@ -341,6 +339,7 @@ class FrameReceiver:
             self._sink.body_finished(number)
             return stop
         self._left, self._number, self._content = stop - start, number, content
+        self.read_size = LARGE_READ
         return self._continue_body(data, start)
 
     def _continue_body(self, data: bytes, start: int) -> int:
@@ -365,5 +364,6 @@ class FrameReceiver:
         if self._content is not None:
             self._content.piece(data, start, stop - 1)
         self._left, self._content = 0, None
+        self.read_size = READ
         self._sink.body_finished(self._number)
         return stop

@@ -24,6 +24,10 @@ MAX_SHORT_HEADER = 4096
 ACK_SIZE = 21
 ACK_AT = 11
 
+#: What all that is learned belongs to, and where in a frame the last octet of that is.
+CLASS_BASIC = 60
+CLASS_AT = 8
+
 _FRAME = struct.Struct(">BHI")
 _METHOD = struct.Struct(">BH")
 _DELIVER = b"\x00\x3c\x00\x3c"  # class basic, method deliver

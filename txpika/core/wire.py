@@ -15,7 +15,7 @@ from threading import get_ident
 from typing import Protocol
 
 from txpika import taps
-from txpika.interfaces import ITransport
+from txpika.interfaces import IPromptTransport, ITransport
 
 #: Bytes collected while a read is processed before they are handed to the transport without waiting for its end.
 MAX_CORKED = 64 * 1024
@@ -69,7 +69,9 @@ class Wire:
         self._receiver = receiver
         self._receive = self.receive
         self._out: Callable[[bytes], None] = _discard
+        self._out_now: Callable[[bytes], None] = _discard
         self._through: Callable[[bytes], None] = _discard
+        self._through_now: Callable[[bytes], None] = _discard
         self._tap: taps.Tap | None = None
         self._thread = get_ident()
         self._pieces: list[bytes] = []
@@ -80,7 +82,10 @@ class Wire:
         self.transport = transport
         self.name = f"{self.name}#{next(_serial)}"
         self._thread = get_ident()
-        self._through = self.write = self._out = transport.write
+        self._out = transport.write
+        self._out_now = transport.writeNow if IPromptTransport.providedBy(transport) else transport.write
+        self.write = self._out
+        self._aim()
         taps.add(self)
 
     # Watching
@@ -108,6 +113,7 @@ class Wire:
     def _aim(self) -> None:
         watched = self._tap is not None and self._out is not _discard
         self._through = self._write_watched if watched else self._out
+        self._through_now = self._write_watched if watched else self._out_now
         if not self.corked and get_ident() == self._thread:
             self.write = self._through
 
@@ -141,11 +147,11 @@ class Wire:
         self.write = self._collect
 
     def uncork(self) -> None:
-        """Let it go, in one write of the transport."""
+        """Let it go, in one write of the transport, which need not wait for more."""
         self.corked = False
         self.write = self._through
         if self._pieces:
-            self.flush()
+            self._let_go(self._through_now)
 
     def together(self, function: Callable[..., None], *arguments: object) -> None:
         """
@@ -170,13 +176,16 @@ class Wire:
     def flush(self) -> None:
         """Let go what was collected so far."""
         if self._pieces:
-            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            self._pieces.clear()
-            self._size = 0
-            self._through(data)
+            self._let_go(self._through)
+
+    def _let_go(self, through: Callable[[bytes], None]) -> None:
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        through(data)
 
     def cut(self) -> None:
         """Drop what was collected, and all that is written from now on."""
         self._pieces.clear()
         self._size = 0
-        self._through = self.write = self._out = _discard
+        self._through = self._through_now = self.write = self._out = self._out_now = _discard

@@ -91,6 +91,8 @@ def encode_short(value: int, where: str) -> bytes:
     @raise ValueError: It is out of range.
     @raise TypeError: It is no int.
     """
+    if value.__class__ is int and 0 <= value <= 0xFFFF:  # as L{_integer}, which a method asks for once or twice
+        return SHORT.pack(value)
     return _integer(value, where, SHORT)
 
 
@@ -142,7 +144,7 @@ def encode_shortstr(value: str, where: str) -> bytes:
     @raise ValueError: It is longer, or has a NUL or a lone surrogate.
     @raise TypeError: It is no str.
     """
-    data = encode_text(value, where)
+    data = value.encode() if value.__class__ is str and value.isascii() else encode_text(value, where)
     if len(data) > MAX_SHORTSTR:
         raise ValueError(f"{where} is {len(data)} bytes of UTF-8, at most {MAX_SHORTSTR}")
     if b"\0" in data:

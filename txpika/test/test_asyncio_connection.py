@@ -18,7 +18,7 @@ from txpika.adapters.asyncio_transport import AsyncioClock, TransportAdapter
 from txpika.adapters.sockets import HIGH_WATER, LOW_WATER
 from txpika.core.backpressure import Backpressure
 from txpika.exceptions import AuthenticationError, ConnectFailed, ConnectionClosed
-from txpika.interfaces import IClock, ITransport
+from txpika.interfaces import IClock, IPromptTransport
 from txpika.test import foreign
 
 
@@ -266,9 +266,13 @@ class FakeCore:
         self.received = b""
         self.lost: list[BaseException | None] = []
         self.flow: list[str] = []
+        self.reads: list[int] = []
+        self.read_size = 1000
 
     def data_received(self, data: bytes) -> None:
         self.received += data
+        self.reads.append(len(data))
+        self.read_size = 65536
 
     def connection_lost(self, reason: BaseException | None) -> None:
         self.lost.append(reason)
@@ -329,7 +333,7 @@ class TransportAdapterTests(SynchronousTestCase):
         return taken
 
     def test_interfaces(self) -> None:
-        self.assertTrue(verifyObject(ITransport, self.transport))
+        self.assertTrue(verifyObject(IPromptTransport, self.transport))
         clock = AsyncioClock(self.loop)
         called: list[int] = []
         clock.callLater(0.001, called.append, 1)
@@ -346,6 +350,41 @@ class TransportAdapterTests(SynchronousTestCase):
         self.assertEqual((self.take(), self.transport.buffered), (b"", 3))
         self.turn()
         self.assertEqual((self.take(), self.transport.buffered), (b"abc", 0))
+
+    def test_write_now(self) -> None:
+        self.transport.writeNow(b"now")
+        self.assertEqual((self.take(), self.transport.buffered), (b"now", 0))
+
+    def test_write_now_overtakes_nothing(self) -> None:
+        self.transport.write(b"a")
+        self.transport.writeNow(b"b")
+        self.transport.write(b"c")
+        self.assertEqual(self.take(), b"")
+        self.turn()
+        self.assertEqual((self.take(), self.transport.buffered), (b"abc", 0))
+
+    def test_more_now_than_the_network_takes(self) -> None:
+        pressure: list[int] = []
+        self.core.backpressure.add_callback(lambda: pressure.append(self.transport.buffered))
+        data = bytes(range(256)) * (2 * HIGH_WATER // 256)
+        self.transport.writeNow(data)
+        self.assertEqual(self.core.flow, ["pause"])
+        self.assertTrue(pressure)
+        self.transport.writeNow(b"behind")
+        self.assertEqual(self.take_all(len(data) + 6), data + b"behind")
+        self.assertEqual((self.core.flow, self.transport.buffered), (["pause", "resume"], 0))
+
+    def test_write_now_after_the_end(self) -> None:
+        self.transport.abortConnection()
+        self.transport.writeNow(b"too late")
+        self.until(lambda: self.core.lost)
+        self.transport.writeNow(b"too late")
+        self.assertEqual((self.take(), self.transport.buffered), (b"", 0))
+
+    def test_reads_as_much_as_the_engine_asks_for(self) -> None:
+        self.peer.send(bytes(5000))
+        self.until(lambda: len(self.core.received) == 5000)
+        self.assertEqual(self.core.reads, [1000, 4000])
 
     def test_more_than_the_network_takes(self) -> None:
         pressure: list[int] = []

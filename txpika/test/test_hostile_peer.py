@@ -153,7 +153,7 @@ class HandshakeTests(BothWays):
         peer.send(struct.pack(">BHI", 1, 0, 128 * 1024 + 1))
         peer.lose()
         self.assertEqual(peer.events[0].reply_code, 501)
-        self.assertEqual(peer.connection._receiver.buffered, 0)
+        self.assertEqual(peer.connection.receiver.buffered, 0)
 
 
 class HandshakeOneByOneTests(HandshakeTests):

@@ -247,7 +247,7 @@ class WireTests(LogTestCase):
 
     def test_nothing_is_in_the_way_when_nobody_watches(self) -> None:
         peer = Peer().open()
-        wire, receiver = peer.connection.wire, peer.connection._receiver
+        wire, receiver = peer.connection.wire, peer.connection.receiver
         for _ in range(2):
             self.assertEqual((wire.write, wire.receive), (peer.transport.write, receiver.receive))
             log.set_level(log.DEBUG)

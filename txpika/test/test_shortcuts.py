@@ -21,7 +21,7 @@ class PiecesTests(SynchronousTestCase):
     def test_few_are_kept(self) -> None:
         peer = Peer(ConnectionParameters()).open()
         peer.consume(peer.channel(), RecordingConsumer())
-        receiver = peer.connection._receiver
+        receiver = peer.connection.receiver
         large = BasicProperties(headers={str(number): "x" * 1000 for number in range(100)}).encode()
         data = content(1, Basic.Deliver("ctag1.1", 1, False, "", "q"), b"x", large)
         most = 0
@@ -78,7 +78,7 @@ class ShortcutTests(SynchronousTestCase):
             self.peer.send(content(1, Basic.Deliver("t", tag, False, "", key), body, properties))
             wanted.append(body)
         self.assertEqual(self.bodies()[0][1:], wanted)
-        self.assertLessEqual(len(self.peer.connection._receiver._shortcuts.targets), 4)
+        self.assertLessEqual(len(self.peer.connection.receiver._shortcuts.targets), 4)
 
     def test_all_in_one_read(self) -> None:
         self.patch(shortcuts, "MAX_REMEMBERED", 2)

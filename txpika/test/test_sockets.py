@@ -18,7 +18,7 @@ from txpika.adapters.dial import Dialling
 from txpika.adapters.loop import IOLoop
 from txpika.adapters.sockets import HIGH_WATER, LOW_WATER, SocketTransport
 from txpika.adapters.stdlib_tls import make_context
-from txpika.interfaces import ITransport
+from txpika.interfaces import IPromptTransport
 from txpika.tls import TLSOptions
 
 
@@ -98,7 +98,7 @@ class TransportTests(SocketsTestCase):
         return taken
 
     def test_interface(self) -> None:
-        self.assertTrue(verifyObject(ITransport, self.transport))
+        self.assertTrue(verifyObject(IPromptTransport, self.transport))
 
     def test_what_is_written_in_a_turn_leaves_together(self) -> None:
         for piece in (b"a", b"b", b"c"):
@@ -158,13 +158,7 @@ class TransportTests(SocketsTestCase):
         self.assertEqual(self.take(), b"x")
 
     def test_a_flush_leaves_nothing_to_do_for_the_loop(self) -> None:
-        timeouts: list[float] = []
-
-        def wait(timeout: float) -> list[tuple[int, int]]:
-            timeouts.append(timeout)
-            return []
-
-        self.patch(self.loop.poller, "wait", wait)
+        timeouts = self.timeouts()
         self.transport.write(b"a")
         self.transport.flush()
         self.loop.run_once(10)
@@ -178,6 +172,79 @@ class TransportTests(SocketsTestCase):
         self.loop.run_once(10)
         self.assertEqual(timeouts, [10, 0, 0, 10])
         self.assertEqual(self.take(), b"abcd")
+
+    def timeouts(self) -> list[float]:
+        """How long the loop would wait, each time, from now on: it does not."""
+        timeouts: list[float] = []
+
+        def wait(timeout: float) -> list[tuple[int, int]]:
+            timeouts.append(timeout)
+            return []
+
+        self.patch(self.loop.poller, "wait", wait)
+        return timeouts
+
+    def test_write_now(self) -> None:
+        timeouts = self.timeouts()
+        self.transport.writeNow(b"now")
+        self.assertEqual((self.take(), self.transport.buffered), (b"now", 0))
+        self.loop.run_once(10)
+        self.assertEqual(timeouts, [10])
+
+    def test_write_now_overtakes_nothing(self) -> None:
+        self.transport.write(b"a")
+        self.transport.writeNow(b"b")
+        self.transport.write(b"c")
+        self.assertEqual(self.take(), b"")
+        self.loop.run_once(0)
+        self.assertEqual(self.take(), b"abc")
+
+    def test_more_now_than_the_network_takes(self) -> None:
+        data = os.urandom(2 * HIGH_WATER)
+        self.transport.writeNow(data)
+        self.assertEqual(self.flow, ["pause"])
+        self.transport.writeNow(b"behind")
+        self.assertEqual(self.take_all(len(data) + 6), data + b"behind")
+        self.assertEqual((self.flow, self.transport.buffered), (["pause", "resume"], 0))
+
+    def test_write_now_after_the_end(self) -> None:
+        self.transport.loseConnection()
+        self.transport.writeNow(b"too late")
+        self.until(lambda: self.lost)
+        self.transport.writeNow(b"too late")
+        self.assertEqual((self.take(), self.transport.buffered), (b"", 0))
+
+    def test_held(self) -> None:
+        """Between L{hold} and L{flush} the loop has nothing to see to, whatever it had before."""
+        timeouts = self.timeouts()
+        self.transport.hold()
+        self.transport.write(b"a")
+        self.transport.write(b"b")
+        self.assertEqual(self.take(), b"")
+        self.transport.flush()
+        self.assertEqual(self.take(), b"ab")
+        self.loop.run_once(10)
+        self.transport.hold()
+        self.transport.flush()
+        self.loop.run_once(10)
+        self.assertEqual((timeouts, self.loop.in_vain), ([10, 10], 0))
+
+    def test_held_among_what_is_not(self) -> None:
+        timeouts = self.timeouts()
+        self.transport.write(b"a")
+        self.transport.hold()
+        self.transport.write(b"b")
+        self.transport.flush()
+        self.transport.hold()
+        self.transport.write(b"c")
+        self.transport.flush()
+        self.assertEqual(self.take(), b"abc")
+        self.loop.run_once(10)
+        self.transport.write(b"d")
+        self.loop.run_once(10)
+        self.assertEqual(self.take(), b"d")
+        self.loop.run_once(10)
+        self.assertEqual((timeouts, self.loop.in_vain), ([10, 0, 10], 0))
 
     def test_flush_sends_now(self) -> None:
         self.transport.write(b"now")

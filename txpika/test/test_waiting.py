@@ -245,6 +245,16 @@ class InterruptedTests(WaitingTestCase):
         self.assertEqual(self.heard, ["done", "put off, busy: False"])
         self.assertFalse(self.waiter.busy)
 
+    def test_what_is_held_is_flushed(self) -> None:
+        """Whatever happens; else what is written later would never leave. In a batch nothing is held."""
+        self.waiter.hold = lambda: self.heard.append("hold")
+        self.waiter.flush = lambda: self.heard.append("flush")
+        self.waiter.send(self.heard.append, "call")
+        self.assertRaises(ZeroDivisionError, self.waiter.send, divmod, 7, 0)
+        self.waiter.batching = True
+        self.waiter.send(self.heard.append, "in a batch")
+        self.assertEqual(self.heard, ["hold", "call", "flush", "hold", "flush", "in a batch"])
+
     def test_sending(self) -> None:
         self.waiter.send(self.handler)
         self.waiter.flush = self.handler
