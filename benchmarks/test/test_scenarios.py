@@ -41,7 +41,7 @@ PROMISED = {
     ("auto_ack_1mb", "cpu", TXPIKA, PIKA, 0.35),
     ("flat_channels", "cpu", at(TXPIKA, 1_000), at(TXPIKA, 1), 1.5),
     ("flat_consumers", "cpu", at(TXPIKA, 1_000), at(TXPIKA, 1), 1.5),
-    ("flat_unacked", "cpu", at(TXPIKA, 100_000), at(TXPIKA, 10), 2.0),
+    ("flat_unacked", "cpu", at(TXPIKA, 100_000), at(TXPIKA, 10), 1.3),
     ("flat_unconfirmed", "cpu", at(TXPIKA, 100_000), at(TXPIKA, 10), 1.5),
     ("memory_publish", "grown", TXPIKA, "", 30e6),
     ("memory_receive", "grown", TXPIKA, "", 30e6),
