@@ -195,7 +195,7 @@ class SocketTransport:
                 self._producer.resumeProducing()
         if self.buffered:
             self.flushed(self.buffered)
-        elif self._losing:
+        elif self._losing and not self._broken:
             self._lose(None)
 
     def _turn_over(self) -> None:

@@ -214,6 +214,32 @@ class TransportTests(SocketsTestCase):
         self.transport.writeNow(b"too late")
         self.assertEqual((self.take(), self.transport.buffered), (b"", 0))
 
+    def test_broken_while_who_writes_goes_on(self) -> None:
+        """What is written from inside of C{resumeProducing} finds out; the stream hears the reason, not of a close."""
+        errors: list[OSError] = [BlockingIOError(), ConnectionResetError("gone")]
+
+        def send(data: memoryview) -> int:
+            if errors:
+                raise errors[0]
+            return len(data)
+
+        def recv(size: int) -> bytes:
+            raise ConnectionResetError("gone")
+
+        def resume() -> None:
+            errors[:] = [ConnectionResetError("gone")]
+            self.transport.writeNow(b"x")
+
+        self.addCleanup(self.transport._socket.close)
+        fake: Any = SimpleNamespace(send=send, recv=recv, close=lambda: None)
+        self.transport._socket = fake
+        self.patch(self, "resumeProducing", resume)
+        self.transport.writeNow(bytes(HIGH_WATER + 1))
+        errors.clear()
+        self.transport.flush()
+        self.until(lambda: self.lost)
+        self.assertIsInstance(self.lost[0], ConnectionResetError)
+
     def test_held(self) -> None:
         """Between L{hold} and L{flush} the loop has nothing to see to, whatever it had before."""
         timeouts = self.timeouts()
