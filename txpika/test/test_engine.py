@@ -346,7 +346,7 @@ class GateTests(SynchronousTestCase):
         held[1].addCallback(lambda _: self.channel.publish("", "q", b"more"))
         written: list[bytes] = []
         wire = self.peer.connection.wire
-        wire._through = written.append
+        wire._through = wire._through_now = written.append
         self.peer.transport.producer.resumeProducing()
         self.assertEqual(len(written), 1)
         self.assertIn(b"more", written[0])
