@@ -23,7 +23,7 @@ from txpika.exceptions import AMQPError, AuthenticationError, CallTimeout, Close
 from txpika.instrumenting import ObservedChannel, Observer, instruments_of
 from txpika.interfaces import ICredentials
 from txpika.parameters import ConnectionParameters, seconds
-from txpika.prompt import prompt
+from txpika.prompt import prompt, send_small
 from txpika.provider import ask
 from txpika.results import Result
 from txpika.spec import Connection as Methods
@@ -250,6 +250,7 @@ class AMQPProtocol(Protocol):
         transport: Any = self.transport
         if isinstance(transport, FileDescriptor):
             transport.SEND_LIMIT = SEND_SIZE
+        send_small(transport)
         if self._observer is not None:
             self._observer.made(transport)
         if ISSLTransport.providedBy(transport):

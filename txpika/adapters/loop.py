@@ -393,7 +393,7 @@ class IOLoop:
         @raise ValueError: when it is NaN.
         """
         check_number("delay", delay)
-        timer = Timer(self, self.seconds() + delay, next(self._order), callable, args)
+        timer = Timer(self, time.monotonic() + delay, next(self._order), callable, args)
         heapq.heappush(self._timers, timer)
         self.wake()
         return timer
@@ -424,7 +424,7 @@ class IOLoop:
             self._cancelled = 0
 
     def _run_timers(self) -> None:
-        now = self.seconds()
+        now = time.monotonic()
         while self._timers and self._timers[0].when <= now:
             timer = heapq.heappop(self._timers)
             function, args = timer.function, timer.args

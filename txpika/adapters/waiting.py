@@ -169,11 +169,15 @@ class Running:
             if self.batching:
                 result = function(*arguments)
             else:
-                self.hold()
                 try:
+                    self.hold()
                     result = function(*arguments)
                 finally:
-                    self.flush()
+                    try:
+                        self.flush()
+                    except BaseException:
+                        self.flush()  # a signal's handler that raises may have done so before its first line
+                        raise
         finally:
             loop.busy = False
             if self._put_off:

@@ -74,6 +74,8 @@ class TLSTests(Live):
         secured, version, mechanism, _ = await self.listed("ssl", "ssl_protocol", "auth_mechanism")
         self.assertEqual((secured, mechanism), ("true", "PLAIN"))
         self.assertIn(version, ("tlsv1.2", "tlsv1.3"))
+        transport: Any = connection.transport
+        self.assertTrue(transport.getTcpNoDelay())
         channel = await connection.channel()
         queue = (await channel.queue_declare(exclusive=True)).queue
         await channel.confirm_select()

@@ -52,6 +52,10 @@ class MethodTests(Live):
         self.assertEqual((await channel.queue_delete(named.queue)).message_count, 0)
         self.assertIsNone(await channel.queue_purge(self.queue, nowait=True))
 
+    async def test_small_pieces_leave_at_once(self) -> None:
+        transport: Any = self.connection.transport
+        self.assertTrue(transport.getTcpNoDelay())
+
     async def test_settling(self) -> None:
         channel = self.channel
         await channel.confirm_select()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import socket
 from typing import Any
+from unittest.mock import Mock
 
+from twisted.internet import main
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
@@ -32,6 +36,7 @@ class Reactor(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.writers: set[Any] = set()
+        self.problem: object = None
         self.asked = 0
 
     def addReader(self, reader: object) -> None:
@@ -50,7 +55,7 @@ class Reactor(Clock):
     def turn(self) -> None:
         """All who want to write do."""
         for writer in list(self.writers):
-            self.problem = writer.doWrite()
+            self.problem = self.problem or writer.doWrite()
 
 
 class SocketTestCase(SynchronousTestCase):
@@ -66,6 +71,7 @@ class SocketTestCase(SynchronousTestCase):
         made: Any = Connection
         self.below: Any = made(ours, Protocol(), self.reactor)
         self.below.connected = True
+        self.below.getPeer = lambda: UNIXAddress(None)
         self.below.logstr = "test"
 
     def take(self) -> bytes:
@@ -145,6 +151,49 @@ class PromptTransportTests(SocketTestCase):
         self.transport.writeNow(b"secret")
         self.assertEqual((self.take(), written), (b"", [b"secret"]))
 
+    def test_closed_while_who_writes_is_paused(self) -> None:
+        """
+        As C{ClientService} does. Twisted asks for more before it closes, and closes when that is written: what is not
+        written but sent would keep it open for ever.
+        """
+        transport, held = self.transport, [b"last"]
+
+        class Producer:
+            def pauseProducing(self) -> None:
+                pass
+
+            def resumeProducing(self) -> None:
+                if held:
+                    transport.writeNow(held.pop())
+
+        self.transport.registerProducer(Producer(), True)
+        data = bytes(2 * self.below.bufferSize)
+        self.transport.write(data)
+        self.assertTrue(self.below.producerPaused)
+        self.below.loseConnection()
+        taken = b""
+        while self.reactor.writers and self.reactor.problem is None:
+            self.reactor.turn()
+            taken += self.take()
+        self.assertEqual(taken, data + b"last")
+        self.assertIs(self.reactor.problem, main.CONNECTION_DONE)
+
+    def test_aborted(self) -> None:
+        self.below.abortConnection()
+        self.transport.writeNow(b"never")
+        self.assertEqual(self.take(), b"")
+
+    def test_transports_with_a_write_of_their_own(self) -> None:
+        """Whatever that does, it is not passed by."""
+
+        class Counting(Connection):
+            def write(self, data: bytes) -> None: ...
+
+        counting: Any = Counting.__new__(Counting)
+        self.assertIs(prompt(counting), counting)
+        self.below.write = lambda data: None
+        self.assertIs(prompt(self.below), self.below)
+
     def test_others_stay_as_they_are(self) -> None:
         class Unknown(Connection):
             """Of a Twisted that buffers in another way."""
@@ -155,6 +204,40 @@ class PromptTransportTests(SocketTestCase):
         unknown: Any = Unknown.__new__(Unknown)
         for transport in (other, unknown):
             self.assertIs(prompt(transport), transport)
+
+
+class SmallPiecesTests(SynchronousTestCase):
+    """The system sends small pieces at once where there is such a choice."""
+
+    class Transport(StringTransport):
+        """Writes down what is chosen."""
+
+        chosen: bool | None = None
+
+        def setTcpNoDelay(self, enabled: bool) -> None:
+            self.chosen = enabled
+
+    def choice(self, peer: object, problem: OSError | None = None) -> bool | None:
+        transport: Any = self.Transport(peerAddress=peer)
+        directlyProvides(transport, ITCPTransport)
+        if problem is not None:
+            transport.setTcpNoDelay = Mock(side_effect=problem)
+        protocol: Any = AMQPProtocol(clock=Clock())
+        protocol.makeConnection(transport)
+        self.addCleanup(protocol.abort)
+        self.assertEqual(transport.value()[:4], b"AMQP")
+        chosen: bool | None = transport.chosen
+        return chosen
+
+    def test_network(self) -> None:
+        for kind in (IPv4Address, IPv6Address):
+            self.assertIs(self.choice(kind("TCP", "::1", 5672)), True)
+
+    def test_unix_sockets_have_none(self) -> None:
+        self.assertIsNone(self.choice(UNIXAddress(b"/tmp/broker")))
+
+    def test_the_peer_is_gone_already(self) -> None:
+        self.choice(IPv4Address("TCP", "127.0.0.1", 5672), OSError(22, "Invalid argument"))
 
 
 class ProtocolTests(SocketTestCase):

@@ -255,6 +255,22 @@ class InterruptedTests(WaitingTestCase):
         self.waiter.send(self.heard.append, "in a batch")
         self.assertEqual(self.heard, ["hold", "call", "flush", "hold", "flush", "in a batch"])
 
+    def test_a_signal_raises_before_anything_is_flushed(self) -> None:
+        """What was written leaves all the same: else nothing that is written later would."""
+
+        def flush() -> None:
+            self.heard.append("flush")
+            if len(self.heard) == 1:
+                raise KeyboardInterrupt
+
+        self.waiter.flush = flush
+        self.assertRaises(KeyboardInterrupt, self.waiter.send, int)
+        self.assertEqual(self.heard, ["flush", "flush"])
+        self.waiter.hold = flush
+        self.heard.clear()
+        self.assertRaises(KeyboardInterrupt, self.waiter.send, int)
+        self.assertEqual(self.heard, ["flush", "flush"])
+
     def test_sending(self) -> None:
         self.waiter.send(self.handler)
         self.waiter.flush = self.handler
