@@ -12,7 +12,7 @@ SCENARIO = Scenario(
     order=60,
     action="auto_ack",
     peers={
-        "txpika twisted": 40_000,
+        "txpika twisted": 100_000,
         "txpika select": 20_000,
         "txpika asyncio": 20_000,
         "txpika blocking": 20_000,
@@ -24,7 +24,7 @@ SCENARIO = Scenario(
         "aiormq": 4_000,
         "py-amqp": 20_000,
         "amqpstorm": 10_000,
-        "rabbitmq-c": 40_000,
+        "rabbitmq-c": 100_000,
     },
     quick=("txpika twisted", "pika select", "rabbitmq-c"),
     promises=(

@@ -477,7 +477,11 @@ class BlockingConnection(Attributes):
         """Wait for it; C{None} when there is none."""
         if box is None:
             return None
-        self.wait_for(box)
+        try:
+            self.waiter.wait(lambda: box.done)  # as L{wait_for}, which a program may do all day long
+        except BaseException:
+            self._let_pass(box)
+            raise
         return box.take()
 
     def wait_for(self, box: Box) -> None:
@@ -485,9 +489,12 @@ class BlockingConnection(Attributes):
         try:
             self.waiter.wait(lambda: box.done)
         except BaseException:
-            if not box.done:
-                self.waiter.call(box.cancel, box)
+            self._let_pass(box)
             raise
+
+    def _let_pass(self, box: Box) -> None:
+        if not box.done:
+            self.waiter.call(box.cancel, box)
 
     def check(self) -> None:
         """@raise CloseReason: when the connection has ended."""

@@ -248,7 +248,24 @@ class SocketTransport:
             return  # the loop is run from inside of what takes the bytes, which come one read after the other
         self._receiving = True
         try:
-            self._receive()
+            for _ in range(MAX_READS):
+                if not self._reading or self._lost:
+                    return
+                size = self._stream.read_size
+                try:
+                    data = self._socket.recv(size)
+                except OSError as error:
+                    if not must_wait(error):
+                        self._lose(error)
+                    return
+                if not data:
+                    self._lose(EOFError("the peer closed it"))
+                    return
+                self._stream.data_received(data)
+                if len(data) < size and (self._unseen is None or not self._unseen()):
+                    return
+            if self._unseen is not None and self._unseen():
+                self._loop.add_callback(self._read)
         except BaseException as error:
             self._interrupted(error)
             raise
@@ -258,26 +275,6 @@ class SocketTransport:
     def _interrupted(self, error: BaseException) -> None:
         """A signal's handler has raised in here, which leaves nobody to know how many of the bytes were dealt with."""
         self._lose(ConnectionAbortedError(f"{type(error).__name__} was raised in the middle of reading or writing"))
-
-    def _receive(self) -> None:
-        for _ in range(MAX_READS):
-            if not self._reading or self._lost:
-                return
-            size = self._stream.read_size
-            try:
-                data = self._socket.recv(size)
-            except OSError as error:
-                if not must_wait(error):
-                    self._lose(error)
-                return
-            if not data:
-                self._lose(EOFError("the peer closed it"))
-                return
-            self._stream.data_received(data)
-            if len(data) < size and (self._unseen is None or not self._unseen()):
-                return
-        if self._unseen is not None and self._unseen():
-            self._loop.add_callback(self._read)
 
     # The end
 

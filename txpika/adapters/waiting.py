@@ -208,7 +208,10 @@ class Running:
                     if looked:
                         return False
                     left = 0.0
-                self._run_loop(left)
+                self.loop.run_once(left)  # as L{_run_loop}
+                self._looked = monotonic()
+                if self._put_off:
+                    self._catch_up()
                 looked = True
         finally:
             self._waits -= 1
