@@ -20,6 +20,7 @@ from txpika.core.backpressure import Backpressure
 from txpika.exceptions import AuthenticationError, ConnectFailed, ConnectionClosed
 from txpika.interfaces import IClock, IPromptTransport
 from txpika.test import foreign
+from txpika.test.socket_pair import arrived, socket_pair
 
 
 async def true(condition: Callable[[], object]) -> None:
@@ -290,11 +291,7 @@ class TransportAdapterTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.addCleanup(self.loop.close)
-        ours, self.peer = socket.socketpair()
-        for end in (ours, self.peer):
-            end.setblocking(False)
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
-            self.addCleanup(end.close)
+        ours, self.peer = socket_pair(self)
         self.core = FakeCore()
         core: Any = self.core
         self.transport = TransportAdapter(self.loop, core, lambda transport: None)
@@ -313,13 +310,7 @@ class TransportAdapterTests(SynchronousTestCase):
 
     def take(self) -> bytes:
         """What has arrived at the other end."""
-        taken = b""
-        try:
-            while data := self.peer.recv(65536):
-                taken += data
-        except BlockingIOError:
-            pass
-        return taken
+        return arrived(self.peer)
 
     def take_all(self, size: int) -> bytes:
         taken = b""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 from unittest.mock import Mock
 
@@ -24,6 +23,7 @@ from txpika.prompt import PromptTransport, prompt
 from txpika.protocol import AMQPProtocol
 from txpika.spec import Connection as Methods
 from txpika.test.fakes import method
+from txpika.test.socket_pair import arrived, socket_pair
 
 
 class Reactor(Clock):
@@ -63,11 +63,7 @@ class SocketTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = Reactor()
-        ours, self.peer = socket.socketpair()
-        for end in (ours, self.peer):
-            end.setblocking(False)
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
-            self.addCleanup(end.close)
+        ours, self.peer = socket_pair(self)
         made: Any = Connection
         self.below: Any = made(ours, Protocol(), self.reactor)
         self.below.connected = True
@@ -76,13 +72,7 @@ class SocketTestCase(SynchronousTestCase):
 
     def take(self) -> bytes:
         """What has arrived at the other end."""
-        taken = b""
-        try:
-            while data := self.peer.recv(65536):
-                taken += data
-        except BlockingIOError:
-            pass
-        return taken
+        return arrived(self.peer)
 
 
 class PromptTransportTests(SocketTestCase):

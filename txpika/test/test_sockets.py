@@ -19,6 +19,7 @@ from txpika.adapters.loop import IOLoop
 from txpika.adapters.sockets import HIGH_WATER, LOW_WATER, SocketTransport
 from txpika.adapters.stdlib_tls import make_context
 from txpika.interfaces import IPromptTransport
+from txpika.test.socket_pair import arrived, socket_pair
 from txpika.tls import TLSOptions
 
 
@@ -49,11 +50,7 @@ class TransportTests(SocketsTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        ours, self.peer = socket.socketpair()
-        for end in (ours, self.peer):
-            end.setblocking(False)
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
-            self.addCleanup(end.close)
+        ours, self.peer = socket_pair(self)
         self.received = b""
         self.lost: list[BaseException | None] = []
         self.flow: list[str] = []
@@ -75,16 +72,7 @@ class TransportTests(SocketsTestCase):
 
     def take(self, limit: int = 1 << 30) -> bytes:
         """What has arrived at the other end."""
-        taken = b""
-        while len(taken) < limit:
-            try:
-                data = self.peer.recv(min(65536, limit - len(taken)))
-            except BlockingIOError:
-                break
-            if not data:
-                break
-            taken += data
-        return taken
+        return arrived(self.peer, limit)
 
     def take_all(self, size: int) -> bytes:
         taken = b""
