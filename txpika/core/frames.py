@@ -136,7 +136,7 @@ class FrameReceiver:
         self._content: Content | None = None
         self._shortcuts = Shortcuts(sink)
         self._same = False
-        self.read_size = READ
+        self.read_size = READ  # by C{_left}; kept, as whoever reads asks for it with each read
 
     @property
     def buffered(self) -> int:

@@ -345,7 +345,7 @@ class Outbox:
         if self._queue or self.waiting is not None or self.acks.pending:
             self._enqueue(call)
         else:
-            self._write_call(call)
+            self._write_call(call)  # as C{_enqueue} would: most calls find nothing before them
         return completion
 
     def _enqueue(self, call: Call) -> None:

@@ -84,7 +84,6 @@ class Wire:
         self._thread = get_ident()
         self._out = transport.write
         self._out_now = transport.writeNow if IPromptTransport.providedBy(transport) else transport.write
-        self.write = self._out
         self._aim()
         taps.add(self)
 
