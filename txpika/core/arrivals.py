@@ -8,18 +8,20 @@ nor what is written.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from txpika.core.acks import NoAcks
 from txpika.core.confirms import KEY_BYTES
 from txpika.core.content import Content
 from txpika.core.states import CLOSING
 from txpika.exceptions import MessageTooLarge, ProtocolError
-from txpika.message import Delivery, ReturnedMessage, Settling
+from txpika.message import Delivery, GotDelivery, ReturnedMessage, Settling
 from txpika.spec import COMMAND_INVALID, UNEXPECTED_FRAME, Basic, Method
 
 if TYPE_CHECKING:
     from txpika.core.channel import Channel
+
+Kind = TypeVar("Kind", bound=Delivery)
 
 
 class Arrivals:
@@ -93,13 +95,19 @@ class Arrivals:
         # Else nobody takes it any more, and the broker requeues it when the channel is closed.
 
     def _got(self, method: Basic.GetOk, content: Content, body: bytes) -> None:
-        delivery = self.delivery(method, content, body, "", True)
+        delivery = self.delivery(GotDelivery, method, content, body, "", True)
         delivery.message_count = method.message_count
         self._channel.got(method, MessageTooLarge(delivery, content.size) if content.too_large else delivery)
 
     def delivery(
-        self, method: Basic.Deliver | Basic.GetOk, content: Content, body: bytes, consumer_tag: str, no_ack: bool
-    ) -> Delivery:
+        self,
+        kind: type[Kind],
+        method: Basic.Deliver | Basic.GetOk,
+        content: Content,
+        body: bytes,
+        consumer_tag: str,
+        no_ack: bool,
+    ) -> Kind:
         """Make a delivery of what arrived; unless C{no_ack}, it waits for its ack from now on."""
         acks: Settling = self._channel.acks
         if not no_ack:
@@ -107,7 +115,7 @@ class Arrivals:
         elif self._channel.consumers.takes_direct_replies(method):
             acks = NoAcks(self._channel.acks)
         route = (method.redelivered, method.exchange, method.routing_key)
-        return Delivery(acks, consumer_tag, method.delivery_tag, route, content.raw_properties, body)
+        return kind(acks, consumer_tag, method.delivery_tag, route, content.raw_properties, body)
 
     def _returned(self, method: Basic.Return, content: Content, body: bytes) -> None:
         properties = content.raw_properties

@@ -172,7 +172,7 @@ class Consumers:
         no_ack = consumer.no_ack if consumer is not None else self._gone.get(tag, False)
         if self._channel.acks.recovering and not no_ack:
             return  # the broker takes it back
-        delivery = self._channel.arrivals.delivery(method, content, body, method.consumer_tag, no_ack)
+        delivery = self._channel.arrivals.delivery(Delivery, method, content, body, method.consumer_tag, no_ack)
         if content.too_large:
             if not no_ack:
                 self._refuse(delivery, requeue=False)

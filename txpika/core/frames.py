@@ -228,64 +228,65 @@ class FrameReceiver:
         targets, settlers, learn = shortcuts.targets, shortcuts.settlers, shortcuts.learn
         max_short = self._max_short
         begin = offset
-        key = b""
-        self._same = False
+        routes: Any = None
+        known = b""
         while not self.halted:
             if end - offset >= ACK_SIZE:
-                # The short road. What was true of the delivery before holds as long as they begin alike: frame size,
-                # channel, consumer (C{startswith}: 0.06 us; a slice and a look into a dictionary: 0.2 us).
-                again = self._same and data.startswith(key, offset)
-                if not again:
-                    self._same = False
-                    key = data[offset : offset + 12 + data[offset + 11]]
-                    target = targets.get(key)
-                    if target is None:
-                        settle = settlers.get(data[offset : offset + ACK_AT])
-                        if settle is None:
-                            if data[offset + CLASS_AT] == CLASS_BASIC and learn(data, offset, end):
-                                continue
-                        elif data[offset + ACK_SIZE - 1] == FRAME_END:
-                            number, bits = _SETTLED.unpack_from(data, offset + ACK_AT)
-                            offset += ACK_SIZE
-                            settle(number, bits)
-                            continue
-                    elif target.arrivals.content is None:
-                        acks, consumer_tag, deliver, unacked, _, tag_at, size_at, layouts, routes = target
-                        size_at += offset
-                        if size_at + 2 <= end:
-                            layout = layouts.get(data[size_at] << 8 | data[size_at + 1])
-                            if layout is not None:
-                                read, span, between = layout
-                                span += tag_at
-                                self._same = True
-                            elif learn(data, offset, end):
-                                continue
-                if self._same:
+                # The short road.
+                again = self._same = False
+                key = data[offset : offset + 12 + data[offset + 11]]
+                target = targets.get(key)
+                if target is None:
+                    settle = settlers.get(data[offset : offset + ACK_AT])
+                    if settle is None:
+                        again = data[offset + CLASS_AT] == CLASS_BASIC and learn(data, offset, end)
+                    elif data[offset + ACK_SIZE - 1] == FRAME_END:
+                        number, bits = _SETTLED.unpack_from(data, offset + ACK_AT)
+                        offset += ACK_SIZE
+                        settle(number, bits)
+                        continue
+                elif target.arrivals.content is None:
+                    if target.routes is not routes:
+                        known = b""
+                    acks, consumer_tag, deliver, unacked, _, tag_at, size_at, layouts, routes = target
+                    size_at += offset
+                    if size_at + 2 <= end:
+                        layout = layouts.get(data[size_at] << 8 | data[size_at + 1])
+                        if layout is None:
+                            again = learn(data, offset, end)
+                        else:
+                            read, span, between = layout
+                            span += tag_at
+                            self._same = True
+                # What is true of this delivery holds for the next as long as they begin alike: frame size, channel,
+                # consumer (C{startswith}: 0.06 us; a slice and a look into a dictionary: 0.2 us).
+                while self._same:
                     body_at = offset + span
                     if body_at <= end:
                         # One struct reads it all, and what must be as it always is comes in few pieces (0.13 us).
                         tag, head, size, raw_properties, after = read(data, offset + tag_at)
                         if after == between + size and 0 < size <= max_short and tag == acks.delivered + 1:
                             stop = body_at + size
-                            route = routes.get(head)
+                            if head != known:  # 0.02 us, the dictionary 0.06
+                                route = routes.get(head)
+                                known = b"" if route is None else head
                             if route is None:
-                                if learn(data, offset, end):
-                                    self._same = False  # all may have been forgotten for it
-                                    continue
+                                again = again or learn(data, offset, end)
                             elif stop >= end:
                                 if offset > begin and size <= MAX_WHOLE:
-                                    break  # whole with the next read, most likely
+                                    return offset  # whole with the next read, most likely
                             elif data[stop] == FRAME_END:
                                 acks.delivered = tag
                                 if unacked is not None:
                                     unacked[tag] = None
                                 offset = stop + 1
                                 deliver(Delivery(acks, consumer_tag, tag, route, raw_properties, data[body_at:stop]))
-                                continue
-                    if again:
-                        self._same = False
-                        continue  # not quite alike: with another layout, perhaps
-                    self._same = False
+                                again = True
+                                if data.startswith(key, offset):
+                                    continue
+                    self._same = False  # not quite alike: with another layout, perhaps
+                if again:
+                    continue
             if end - offset < 7:
                 break
             stop = self._receive_frame(data, offset, end)

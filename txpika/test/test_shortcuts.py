@@ -51,13 +51,17 @@ class ShortcutTests(SynchronousTestCase):
     def bodies(self) -> list[list[bytes]]:
         return [[delivery.body for delivery in consumer.deliveries] for consumer in self.consumers]
 
-    def test_the_header_of_another_channel(self) -> None:
+    def test_the_header_of_another_channel(self, before: bytes = b"", of_second: int = 1) -> None:
         header = struct.pack(">HHQ", 60, 0, 1) + b"\0\0"
         announced = frame(1, 1, Basic.Deliver("t", 2, False, "", "q").encode())
-        self.peer.send(announced + frame(2, 2, header) + frame(3, 1, b"x"))
-        self.assertEqual(self.bodies(), [[b"x"], [b"x"]])
+        self.peer.send(before + announced + frame(2, 2, header) + frame(3, 1, b"x"))
+        self.assertEqual(self.bodies(), [[b"x"], [b"x"] * of_second])
         assert self.peer.connection.reason is not None
         self.assertEqual(self.peer.connection.reason.reply_code, 505)
+
+    def test_the_header_of_the_channel_before(self) -> None:
+        """It is just like the one that was right a moment ago."""
+        self.test_the_header_of_another_channel(deliver(2, "t", 2, b"x"), 2)
 
     def test_the_body_of_another_channel(self) -> None:
         header = struct.pack(">HHQ", 60, 0, 1) + b"\0\0"
@@ -70,13 +74,16 @@ class ShortcutTests(SynchronousTestCase):
     def test_all_is_forgotten_in_the_middle(self) -> None:
         """However much there is to remember, each comes once, in order."""
         self.patch(shortcuts, "MAX_REMEMBERED", 3)
-        wanted = []
+        wanted, sent = [], b""
         for tag in range(2, 60):
             body = b"%d" % tag
             key = f"key{tag % 7}"
             properties = BasicProperties(message_id="i" * (tag % 5)).encode()
-            self.peer.send(content(1, Basic.Deliver("t", tag, False, "", key), body, properties))
+            sent += content(1, Basic.Deliver("t", tag, False, "", key), body, properties)
             wanted.append(body)
+            if tag in (20, 21, 23, 59):  # one in a read, or some, or many
+                self.peer.send(sent)
+                sent = b""
         self.assertEqual(self.bodies()[0][1:], wanted)
         self.assertLessEqual(len(self.peer.connection.receiver._shortcuts.targets), 4)
 
@@ -115,6 +122,12 @@ class ShortcutTests(SynchronousTestCase):
 
         of_sizes(range(200))
         self.assertLess(of_sizes(range(200)), 1.3 * of_sizes(range(3)))
+
+    def test_each_way_is_learned_once(self) -> None:
+        routes = [content(1, Basic.Deliver("t", tag, False, "", f"key{tag}"), b"x", b"\0\0") for tag in range(2, 52)]
+        calls = count_calls(lambda: self.peer.send(b"".join(routes)))
+        self.assertEqual(len(self.bodies()[0]), 51)
+        self.assertLess(calls, 10 * len(routes))
 
     def test_a_number_that_is_used_again(self) -> None:
         self.channels[0].close()
