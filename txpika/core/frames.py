@@ -16,7 +16,7 @@ import struct
 from typing import Any, Protocol
 
 from txpika.core.content import Content
-from txpika.core.shortcuts import ACK_AT, ACK_SIZE, CLASS_AT, CLASS_BASIC, Shortcuts
+from txpika.core.shortcuts import ACK_AT, ACK_SIZE, CLASS_AT, CLASS_BASIC, CONSUMER_AT, Shortcuts
 from txpika.exceptions import FramingError, IncompatibleProtocolError, ProtocolError, ProtocolVersionMismatch
 from txpika.message import Delivery
 from txpika.spec import (
@@ -135,7 +135,7 @@ class FrameReceiver:
         self._number = 0
         self._content: Content | None = None
         self._shortcuts = Shortcuts(sink)
-        self._same = False
+        self._forgot = False  # what the loop of a read knows by heart is not so any more
         self.read_size = READ  # by C{_left}; kept, as whoever reads asks for it with each read
 
     @property
@@ -160,7 +160,7 @@ class FrameReceiver:
 
     def forget(self, number: int, consumer_tag: bytes | None = None) -> None:
         """A channel or a consumer is gone or has changed: the short road must not lead there any more."""
-        self._same = False
+        self._forgot = True
         self._shortcuts.forget(number, consumer_tag)
 
     def halt(self) -> None:
@@ -172,7 +172,7 @@ class FrameReceiver:
         self._left = 0
         self.read_size = READ
         self._content = None
-        self._same = False
+        self._forgot = True
         self._shortcuts.forget_all()
 
     def receive(self, data: bytes) -> None:
@@ -225,18 +225,18 @@ class FrameReceiver:
         @return: Where what is not whole begins.
         """
         shortcuts = self._shortcuts
-        targets, settlers, learn = shortcuts.targets, shortcuts.settlers, shortcuts.learn
+        shapes, settlers, learn = shortcuts.shapes, shortcuts.settlers, shortcuts.learn
         max_short = self._max_short
         begin = offset
-        routes: Any = None
-        known = b""
+        takers_before = consumer_before = head_before = None
         while not self.halted:
             if end - offset >= ACK_SIZE:
                 # The short road.
-                again = self._same = False
-                key = data[offset : offset + 12 + data[offset + 11]]
-                target = targets.get(key)
-                if target is None:
+                again = False
+                layout = None
+                key = data[offset : offset + CONSUMER_AT]
+                shape = shapes.get(key)
+                if shape is None:
                     settle = settlers.get(data[offset : offset + ACK_AT])
                     if settle is None:
                         again = data[offset + CLASS_AT] == CLASS_BASIC and learn(data, offset, end)
@@ -245,10 +245,8 @@ class FrameReceiver:
                         offset += ACK_SIZE
                         settle(number, bits)
                         continue
-                elif target.arrivals.content is None:
-                    if target.routes is not routes:
-                        known = b""
-                    acks, consumer_tag, deliver, unacked, _, tag_at, size_at, layouts, routes = target
+                elif shape.arrivals.content is None:
+                    acks, _, size_at, layouts, takers, routes = shape
                     size_at += offset
                     if size_at + 2 <= end:
                         layout = layouts.get(data[size_at] << 8 | data[size_at + 1])
@@ -256,37 +254,51 @@ class FrameReceiver:
                             again = learn(data, offset, end)
                         else:
                             read, span, between = layout
-                            span += tag_at
-                            self._same = True
-                # What is true of this delivery holds for the next as long as they begin alike: frame size, channel,
-                # consumer (C{startswith}: 0.06 us; a slice and a look into a dictionary: 0.2 us).
-                while self._same:
+                            if takers is not takers_before or self._forgot:
+                                takers_before = takers
+                                consumer_before = head_before = None
+                                self._forgot = False
+                # What is true of this delivery holds for the next as long as they begin alike, and mostly it is for the
+                # same consumer, and was routed the same way (to compare: 0.02 us; the dictionary: 0.06 us).
+                while layout is not None:
                     body_at = offset + span
-                    if body_at <= end:
-                        # One struct reads it all, and what must be as it always is comes in few pieces (0.13 us).
-                        tag, head, size, raw_properties, after = read(data, offset + tag_at)
-                        if after == between + size and 0 < size <= max_short and tag == acks.delivered + 1:
-                            stop = body_at + size
-                            if head != known:  # 0.02 us, the dictionary 0.06
-                                route = routes.get(head)
-                                known = b"" if route is None else head
-                            if route is None:
-                                again = again or learn(data, offset, end)
-                            elif stop >= end:
-                                if offset > begin and size <= MAX_WHOLE:
-                                    return offset  # whole with the next read, most likely
-                            elif data[stop] == FRAME_END:
-                                acks.delivered = tag
-                                if unacked is not None:
-                                    unacked[tag] = None
-                                offset = stop + 1
-                                deliver(Delivery(acks, consumer_tag, tag, route, raw_properties, data[body_at:stop]))
-                                again = True
-                                if data.startswith(key, offset):
-                                    continue
-                    self._same = False  # not quite alike: with another layout, perhaps
+                    if body_at > end:
+                        break
+                    # One struct reads it all, and what must be as it always is comes in few pieces (0.13 us).
+                    consumer, tag, head, size, raw_properties, after = read(data, offset + CONSUMER_AT)
+                    if after != between + size or not 0 < size <= max_short or tag != acks.delivered + 1:
+                        break
+                    if consumer != consumer_before:
+                        taker = takers.get(consumer)
+                        if taker is None:
+                            again = again or learn(data, offset, end)
+                            break
+                        consumer_tag, deliver, unacked = taker
+                        consumer_before = consumer
+                    if head != head_before:
+                        found = routes.get(head)
+                        if found is None:
+                            again = again or learn(data, offset, end)
+                            break
+                        route = found
+                        head_before = head
+                    stop = body_at + size
+                    if stop >= end:
+                        if offset > begin and size <= MAX_WHOLE:
+                            return offset  # whole with the next read, most likely
+                        break
+                    if data[stop] != FRAME_END:
+                        break
+                    acks.delivered = tag
+                    if unacked is not None:
+                        unacked[tag] = None
+                    offset = stop + 1
+                    deliver(Delivery(acks, consumer_tag, tag, route, raw_properties, data[body_at:stop]))
+                    again = True
+                    if data[offset : offset + CONSUMER_AT] != key or self._forgot:
+                        break
                 if again:
-                    continue
+                    continue  # with another layout, perhaps
             if end - offset < 7:
                 break
             stop = self._receive_frame(data, offset, end)

@@ -36,31 +36,35 @@ _BASIC_CONTENT = b"\0\x3c\0\0"  # class basic, weight 0
 #: Octets of a header frame before the size of the body.
 _HEAD = 11
 
-#: Reads, from where the delivery tag is, all that comes before the body: tag, routing with the begin of the header
-#: frame, size of the body, properties, and what is between these and the body.
-Read = Callable[[bytes, int], tuple[int, bytes, int, bytes, int]]
-#: With how many octets that are, and the number that those between properties and body make if the body is empty.
+#: Where in the frame of a C{basic.deliver} the consumer tag begins, after its length.
+CONSUMER_AT = 12
+
+#: Reads, from where the consumer tag is, all that comes before the body: consumer tag, delivery tag, routing with the
+#: begin of the header frame, size of the body, properties, and what is between these and the body.
+Read = Callable[[bytes, int], tuple[bytes, int, bytes, int, bytes, int]]
+#: With where the body is, and the number that those between properties and body make if the body is empty.
 Layout = tuple[Read, int, int]
+#: Its consumer tag, what takes its deliveries, and where these wait for their ack, if they do.
+Taker = tuple[str, Callable[[Delivery], None], dict[int, None] | None]
 
 
-class Target(NamedTuple):
+class Shape(NamedTuple):
     """
-    Where the short road leads for deliveries whose frames begin alike, and where in them things are.
+    What deliveries have in common which are for one channel, with method frames and consumer tags of one size: that is,
+    whose frames begin alike.
 
     @ivar size_at: Where the last two octets are of the size of the header frame.
-    @ivar layouts: By that size.
+    @ivar layouts: Where things are, by that size.
+    @ivar takers: The consumers of the channel, by tag.
     @ivar routes: By the octets from the delivery tag to the size of the body. Of its channel alone: that is how the
         channel of the header frame is checked, which is among these octets.
     """
 
     acks: Any
-    consumer_tag: str
-    deliver: Callable[[Delivery], None]
-    unacked: dict[int, None] | None
     arrivals: Any
-    tag_at: int
     size_at: int
     layouts: dict[int, Layout]
+    takers: dict[bytes, Taker]
     routes: dict[bytes, Route]
 
 
@@ -68,39 +72,39 @@ class Known:
     """
     What is remembered of one channel.
 
-    @ivar keys: Of its targets, by consumer tag.
-    @ivar layouts: By how far it is from the delivery tag to the size of the body, then by the size of the header frame.
-    @ivar routes: See L{Target}.
+    @ivar keys: Of its shapes.
+    @ivar takers: See L{Shape}.
+    @ivar routes: See L{Shape}.
     """
 
-    __slots__ = ("keys", "layouts", "routes")
+    __slots__ = ("keys", "routes", "takers")
 
     def __init__(self) -> None:
-        self.keys: dict[bytes, list[bytes]] = {}
-        self.layouts: dict[int, dict[int, Layout]] = {}
+        self.keys: list[bytes] = []
+        self.takers: dict[bytes, Taker] = {}
         self.routes: dict[bytes, Route] = {}
 
 
 @lru_cache(1024)
-def _reader(head: int, properties: int) -> tuple[Read, int]:
-    layout = struct.Struct(f">Q{head}sQ{properties}sQ")
-    return layout.unpack_from, layout.size
+def _reader(consumer_tag: int, head: int, properties: int) -> tuple[Read, int]:
+    layout = struct.Struct(f">{consumer_tag}sQ{head}sQ{properties}sQ")
+    return layout.unpack_from, CONSUMER_AT + layout.size
 
 
 class Shortcuts:
     """
-    @ivar targets: By the octets of the method frame before the delivery tag.
+    @ivar shapes: By the octets of the method frame before the consumer tag.
     @ivar settlers: What takes a C{basic.ack}'s arguments, by the octets of its frame before these.
     """
 
-    __slots__ = ("_known", "_remembered", "_sink", "settlers", "targets")
+    __slots__ = ("_known", "_remembered", "_sink", "settlers", "shapes")
 
     def __init__(self, sink: Any) -> None:
         """
         @param sink: Has the open channels by number (L{txpika.core.channel.Channel}), as C{channels}.
         """
         self._sink = sink
-        self.targets: dict[bytes, Target] = {}
+        self.shapes: dict[bytes, Shape] = {}
         self.settlers: dict[bytes, Callable[[int, int], None]] = {}
         self._known: dict[int, Known] = {}
         self._remembered = 0
@@ -115,17 +119,14 @@ class Shortcuts:
         if consumer_tag is None:
             self.settlers.pop(_METHOD.pack(FRAME_METHOD, number) + _ACK, None)
             known = self._known.pop(number, None)
-            gone = [] if known is None else list(known.keys.values())
-        else:
-            known = self._known.get(number)
-            gone = [] if known is None else [known.keys.pop(consumer_tag, [])]
-        for keys in gone:
-            for key in keys:
-                self.targets.pop(key, None)
+            for key in () if known is None else known.keys:
+                self.shapes.pop(key, None)
+        elif number in self._known:
+            self._known[number].takers.pop(consumer_tag, None)
 
     def forget_all(self) -> None:
         """The same of every channel."""
-        self.targets.clear()
+        self.shapes.clear()
         self.settlers.clear()
         self._known.clear()
         self._remembered = 0
@@ -151,10 +152,11 @@ class Shortcuts:
         kind, number, size = _FRAME.unpack_from(data, offset)
         channel = self._sink.channels.get(number)
         head = offset + size + 8
-        tag_at = offset + 12 + data[offset + 11]
+        tag_size = data[offset + CONSUMER_AT - 1]
+        tag_at = offset + CONSUMER_AT + tag_size
         if kind != FRAME_METHOD or channel is None or not tag_at + 11 < head <= end - _HEAD:
             return False
-        tag = data[offset + 12 : tag_at]
+        tag = data[offset + CONSUMER_AT : tag_at]
         consumer = channel.consumers.get(tag)
         route = self._route(data, tag_at + 8, head)
         kind, same, size = _FRAME.unpack_from(data, head)
@@ -172,24 +174,20 @@ class Shortcuts:
             self.forget_all()
         known = self._known.setdefault(number, Known())
         known.routes[data[tag_at + 8 : head + _HEAD]] = route
-        layouts = known.layouts.setdefault(head - tag_at, {})
-        if size not in layouts:
+        known.takers[tag] = (
+            consumer.consumer_tag,
+            consumer.deliver,
+            None if consumer.no_ack else channel.acks.unacked,
+        )
+        key = data[offset : offset + CONSUMER_AT]
+        shape = self.shapes.get(key)
+        if shape is None:
+            shape = Shape(channel.acks, channel.arrivals, head - offset + 5, {}, known.takers, known.routes)
+            self.shapes[key] = shape
+            known.keys.append(key)
+        if size not in shape.layouts:
             between = FRAME_END << 56 | FRAME_BODY << 48 | number << 32
-            layouts[size] = (*_reader(head + _HEAD - tag_at - 8, size - 12), between)
-        key = data[offset:tag_at]
-        if key not in self.targets:
-            self.targets[key] = Target(
-                channel.acks,
-                consumer.consumer_tag,
-                consumer.deliver,
-                None if consumer.no_ack else channel.acks.unacked,
-                channel.arrivals,
-                tag_at - offset,
-                head - offset + 5,
-                layouts,
-                known.routes,
-            )
-            known.keys.setdefault(tag, []).append(key)
+            shape.layouts[size] = (*_reader(tag_size, head + _HEAD - tag_at - 8, size - 12), between)
         return True
 
     @staticmethod

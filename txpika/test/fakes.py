@@ -5,7 +5,7 @@ A broker by script, for tests of the engine without a socket: what it sends is w
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from twisted.internet.defer import Deferred
@@ -173,6 +173,11 @@ class Peer:
                 self.connection.data_received(bytes((byte,)))
         else:
             self.connection.data_received(data)
+
+    def send_each(self, reads: Iterable[bytes]) -> None:
+        """One read after the other."""
+        for data in reads:
+            self.send(data)
 
     def frames(self) -> list[tuple[int, int, bytes]]:
         """What the client sent since the last call, cut into frames: kind, channel, payload."""

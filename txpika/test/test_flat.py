@@ -49,12 +49,6 @@ def acks(number: int, first: int, last: int) -> list[bytes]:
     return [method(number, Basic.Ack(tag)) for tag in range(first, last)]
 
 
-def send_each(peer: TwistedPeer, reads: list[bytes]) -> None:
-    """One read after the other."""
-    for data in reads:
-        peer.send(data)
-
-
 class FlatTestCase(SynchronousTestCase):
     """A connection that forgets what is written to it."""
 
@@ -182,7 +176,7 @@ class ManyChannelsTests(FlatTestCase):
             peer.protocol.close()
             answers = [answer for channel in channels for answer in acks(channel.channel_number, 1, each + 1)]
             del answers[-1]
-            return partial(send_each, peer, answers)
+            return partial(peer.send_each, answers)
 
         self.assert_flat(work, 1, 1000)
 
@@ -263,7 +257,7 @@ class ManyConsumersTests(FlatTestCase):
             for read in data(1):
                 peer.send(read)
             more = data(1 + each)
-            return partial(send_each, peer, more)
+            return partial(peer.send_each, more)
 
         self.assert_flat(work, 1, 1000)
 

@@ -11,8 +11,8 @@ from txpika.core.channel import Channel
 from txpika.parameters import ConnectionParameters
 from txpika.spec import Basic, BasicProperties
 from txpika.spec import Channel as ChannelMethods
-from txpika.test.counting import count_calls
-from txpika.test.fakes import Peer, RecordingConsumer, content, deliver, frame, method
+from txpika.test.counting import count_calls, count_lines
+from txpika.test.fakes import Peer, RecordingConsumer, content, deliver, deliveries, frame, method
 
 
 class PiecesTests(SynchronousTestCase):
@@ -71,6 +71,47 @@ class ShortcutTests(SynchronousTestCase):
         assert self.peer.connection.reason is not None
         self.assertEqual(self.peer.connection.reason.reply_code, 505)
 
+    def test_an_empty_body_frame(self) -> None:
+        """A message without a body ends with its header, so the frame belongs to nothing."""
+        self.peer.send(deliver(1, "t", 2, b"") + frame(3, 1, b"") + deliver(1, "t", 3, b"x"))
+        self.assertEqual(self.bodies()[0], [b"x", b""])
+        assert self.peer.connection.reason is not None
+        self.assertEqual(self.peer.connection.reason.reply_code, 505)
+
+    def test_a_delivery_in_the_middle_of_another(self) -> None:
+        announced = frame(1, 1, Basic.Deliver("t", 2, False, "", "q").encode())
+        self.peer.send(announced + deliver(1, "t", 3, b"x"))
+        self.assertEqual(self.bodies()[0], [b"x"])
+        assert self.peer.connection.reason is not None
+        self.assertEqual(self.peer.connection.reason.reply_code, 505)
+
+    def test_one_that_cancels_in_the_middle_of_a_run(self) -> None:
+        """What comes for it later in the same read is not its any more, and goes back."""
+        self.consumers[0].then = lambda delivery: self.channels[0].consumers.cancel("t", nowait=True)
+        self.peer.send(deliveries(2, *[b"y"] * 5))
+        self.assertEqual(self.bodies()[0], [b"x", b"y"])
+        refused = [each.delivery_tag for each in self.peer.methods() if isinstance(each, Basic.Reject | Basic.Nack)]
+        self.assertEqual(refused, [3, 4, 5, 6])
+
+    def test_one_that_cancels_its_neighbour_in_the_middle_of_a_run(self) -> None:
+        neighbour = self.consume(self.channels[0], "u")
+        self.peer.send(deliver(1, "u", 2, b"x"))
+        neighbour.then = lambda delivery: self.channels[0].consumers.cancel("t", nowait=True)
+        self.peer.send(deliver(1, "t", 3, b"y") + deliver(1, "u", 4, b"y") + deliver(1, "t", 5, b"y"))
+        self.assertEqual(self.bodies()[0], [b"x", b"y"])
+        self.assertEqual([delivery.body for delivery in neighbour.deliveries], [b"x", b"y"])
+
+    def test_a_run_goes_on_after_something_was_forgotten(self) -> None:
+        """It costs what it did before, which is less than one after the other."""
+
+        def lines(*reads: bytes) -> int:
+            return count_lines(lambda: self.peer.send_each(reads))
+
+        before = lines(deliveries(2, *[b"y"] * 100))
+        self.channels[1].consumers.cancel("t", nowait=True)
+        self.assertLess(lines(deliveries(102, *[b"y"] * 100)), before * 1.1)
+        self.assertLess(before * 2, lines(*[deliver(1, "t", tag, b"y") for tag in range(202, 302)]))
+
     def test_all_is_forgotten_in_the_middle(self) -> None:
         """However much there is to remember, each comes once, in order."""
         self.patch(shortcuts, "MAX_REMEMBERED", 3)
@@ -85,7 +126,7 @@ class ShortcutTests(SynchronousTestCase):
                 self.peer.send(sent)
                 sent = b""
         self.assertEqual(self.bodies()[0][1:], wanted)
-        self.assertLessEqual(len(self.peer.connection.receiver._shortcuts.targets), 4)
+        self.assertLessEqual(len(self.peer.connection.receiver._shortcuts.shapes), 4)
 
     def test_all_in_one_read(self) -> None:
         self.patch(shortcuts, "MAX_REMEMBERED", 2)
