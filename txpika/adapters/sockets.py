@@ -73,7 +73,7 @@ class SocketTransport:
         #: Bytes that TLS has decrypted and nobody has read: the loop cannot see them.
         self._unseen: Callable[[], int] | None = getattr(sock, "pending", None)
         self._pieces: list[bytes] = []
-        self._sending = memoryview(b"")
+        self._sending: bytes | memoryview = b""
         self._flush_due = False
         self._flush_queued = False
         self._producer: Any = None
@@ -174,12 +174,13 @@ class SocketTransport:
             return
         try:
             while self.buffered:
-                if not self._sending:
-                    self._sending = memoryview(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+                data = self._sending
+                if not data:
+                    self._sending = data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
                     self._pieces.clear()
-                sent = self._socket.send(self._sending[:SEND_SIZE])
+                sent = self._socket.send(data if len(data) <= SEND_SIZE else memoryview(data)[:SEND_SIZE])
                 # Not an empty part of what was sent, which would keep that.
-                self._sending = self._sending[sent:] if sent < len(self._sending) else memoryview(b"")
+                self._sending = memoryview(data)[sent:] if sent < len(data) else b""
                 self.buffered -= sent
         except OSError as error:
             if not must_wait(error):
@@ -188,7 +189,8 @@ class SocketTransport:
         except BaseException as error:
             self._interrupted(error)
             raise
-        self._watch()
+        if self.buffered or self._events != READ:
+            self._watch()
         if self._producer_paused and self.buffered <= LOW_WATER:
             self._producer_paused = False
             if self._producer is not None:
@@ -213,7 +215,7 @@ class SocketTransport:
 
     def _drop_unsent(self) -> None:
         self._pieces.clear()
-        self._sending = memoryview(b"")
+        self._sending = b""
         self.buffered = 0
 
     def _last_words(self, error: OSError) -> None:
