@@ -92,7 +92,7 @@ class TwistedFace(Face):
     def _confirmed(self, prepare: Callable[[], bytes], mandatory: bool = False) -> Road:
         self.peer.confirming(self.channel)
 
-        async def batch() -> None:
+        async def batch(end: Deferred[None]) -> None:
             outstanding = deque(
                 self.channel.basic_publish("", "q", BODY, PROPERTIES, mandatory=mandatory) for _ in range(BATCH)
             )
@@ -102,10 +102,14 @@ class TwistedFace(Face):
                 except ReturnedError:
                     self.returned += 1
                 self.done += 1
+            # Of a coroutine whose last await fails, Python 3.13 leaves the stack to the garbage collector.
+            await end
 
         def run(confirmations: bytes) -> None:
-            Deferred.fromCoroutine(batch())
+            end: Deferred[None] = Deferred()
+            Deferred.fromCoroutine(batch(end))
             self._read(confirmations)
+            end.callback(None)
 
         return Road(run, prepare)
 
