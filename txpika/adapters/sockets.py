@@ -180,7 +180,7 @@ class SocketTransport:
                     self._pieces.clear()
                 sent = self._socket.send(data if len(data) <= SEND_SIZE else memoryview(data)[:SEND_SIZE])
                 # Not an empty part of what was sent, which would keep that.
-                self._sending = memoryview(data)[sent:] if sent < len(data) else b""
+                self._sending = data = memoryview(data)[sent:] if sent < len(data) else b""
                 self.buffered -= sent
         except OSError as error:
             if not must_wait(error):

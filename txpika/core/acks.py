@@ -239,7 +239,7 @@ class Acks:
         """C{tx.select} was called: remember what is settled from now on."""
         if not isinstance(self.unacked, Uncommitted):
             self.unacked = Uncommitted(self.unacked)
-            self._connection.forget_targets(self._channel.number)
+            self._connection.forget_shortcuts(self._channel.number)
 
     def settled_in_transaction(self) -> list[int]:
         """@return: Tags settled since the last call, or since L{begin}."""
@@ -258,7 +258,7 @@ class Acks:
         """C{basic.recover} was called: nothing delivered before its reply can be settled any more."""
         self.recovering += 1
         self.unacked.clear()
-        self._connection.forget_targets(self._channel.number)
+        self._connection.forget_shortcuts(self._channel.number)
 
     def recovered(self) -> None:
         """C{basic.recover} was answered: what comes now is delivered anew, unless there is another one."""

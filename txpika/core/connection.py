@@ -479,7 +479,7 @@ class Connection:
             self.underway.ends(channel.outbox)
         self.check_drained()
 
-    def forget_targets(self, number: int, consumer_tag: bytes | None = None) -> None:
+    def forget_shortcuts(self, number: int, consumer_tag: bytes | None = None) -> None:
         """What the short road knows of a consumer, or of a whole channel, is no longer so."""
         self.receiver.forget(number, consumer_tag)
 

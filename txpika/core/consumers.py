@@ -141,7 +141,7 @@ class Consumers:
 
     def redirected(self) -> None:
         """The C{deliver} of a consumer has changed: what was remembered of it is out of date."""
-        self._connection.forget_targets(self._channel.number)
+        self._connection.forget_shortcuts(self._channel.number)
 
     def _forget(self, tag: bytes) -> Any:
         consumer = self._by_tag.pop(tag, None)
@@ -149,7 +149,7 @@ class Consumers:
             if len(self._gone) >= MAX_GONE:
                 del self._gone[next(iter(self._gone))]
             self._gone[tag] = consumer.no_ack
-            self._connection.forget_targets(self._channel.number, tag)
+            self._connection.forget_shortcuts(self._channel.number, tag)
         return consumer
 
     def cancelled(self, method: Basic.Cancel) -> None:
@@ -196,6 +196,6 @@ class Consumers:
             return
         consumers = list(self._by_tag.values())
         self._by_tag.clear()
-        self._connection.forget_targets(self._channel.number)
+        self._connection.forget_shortcuts(self._channel.number)
         for consumer in consumers:
             consumer.ended(reason)

@@ -226,7 +226,6 @@ class FrameReceiver:
         """
         shortcuts = self._shortcuts
         shapes, settlers, learn = shortcuts.shapes, shortcuts.settlers, shortcuts.learn
-        max_short = self._max_short
         begin = offset
         takers_before = consumer_before = head_before = None
         while not self.halted:
@@ -246,14 +245,14 @@ class FrameReceiver:
                         settle(number, bits)
                         continue
                 elif shape.arrivals.content is None:
-                    acks, _, size_at, layouts, takers, routes = shape
+                    acks, _, size_at, layouts, takers = shape
                     size_at += offset
                     if size_at + 2 <= end:
                         layout = layouts.get(data[size_at] << 8 | data[size_at + 1])
                         if layout is None:
                             again = learn(data, offset, end)
                         else:
-                            read, span, between = layout
+                            read, span, between, routes = layout
                             if takers is not takers_before or self._forgot:
                                 takers_before = takers
                                 consumer_before = head_before = None
@@ -266,19 +265,19 @@ class FrameReceiver:
                         break
                     # One struct reads it all, and what must be as it always is comes in few pieces (0.13 us).
                     consumer, tag, head, size, raw_properties, after = read(data, offset + CONSUMER_AT)
-                    if after != between + size or not 0 < size <= max_short or tag != acks.delivered + 1:
+                    if after != between + size or not 0 < size <= self._max_short or tag != acks.delivered + 1:
                         break
                     if consumer != consumer_before:
                         taker = takers.get(consumer)
                         if taker is None:
-                            again = again or learn(data, offset, end)
+                            again = learn(data, offset, end) or again
                             break
                         consumer_tag, deliver, unacked = taker
                         consumer_before = consumer
                     if head != head_before:
                         found = routes.get(head)
                         if found is None:
-                            again = again or learn(data, offset, end)
+                            again = learn(data, offset, end) or again
                             break
                         route = found
                         head_before = head

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from txpika.message import Delivery, Route
 from txpika.spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
 
-#: Things remembered of one connection, of all kinds: at this many they start anew. Some 300 bytes each.
+#: Things remembered of one connection, of all kinds: at this many they start anew. Up to a kilobyte each.
 MAX_REMEMBERED = 8192
 #: Largest header frame on the short road, in bytes of payload.
 MAX_SHORT_HEADER = 4096
@@ -42,8 +42,11 @@ CONSUMER_AT = 12
 #: Reads, from where the consumer tag is, all that comes before the body: consumer tag, delivery tag, routing with the
 #: begin of the header frame, size of the body, properties, and what is between these and the body.
 Read = Callable[[bytes, int], tuple[bytes, int, bytes, int, bytes, int]]
-#: With where the body is, and the number that those between properties and body make if the body is empty.
-Layout = tuple[Read, int, int]
+#: With where the body is, the number that those between properties and body make if the body is empty, and the routes
+#: by the octets from the delivery tag to the size of the body. Of this layout alone: among these octets are the channel
+#: and the size of the header frame, and that they are known is how both are checked. One that is read by the layout of
+#: another size would have its properties end where whoever published it likes, with frames of his after them.
+Layout = tuple[Read, int, int, dict[bytes, Route]]
 #: Its consumer tag, what takes its deliveries, and where these wait for their ack, if they do.
 Taker = tuple[str, Callable[[Delivery], None], dict[int, None] | None]
 
@@ -53,11 +56,11 @@ class Shape(NamedTuple):
     What deliveries have in common which are for one channel, with method frames and consumer tags of one size: that is,
     whose frames begin alike.
 
+    @ivar acks: Who counts the deliveries of the channel.
+    @ivar arrivals: Who knows whether one of them is under way, frame by frame.
     @ivar size_at: Where the last two octets are of the size of the header frame.
     @ivar layouts: Where things are, by that size.
     @ivar takers: The consumers of the channel, by tag.
-    @ivar routes: By the octets from the delivery tag to the size of the body. Of its channel alone: that is how the
-        channel of the header frame is checked, which is among these octets.
     """
 
     acks: Any
@@ -65,7 +68,6 @@ class Shape(NamedTuple):
     size_at: int
     layouts: dict[int, Layout]
     takers: dict[bytes, Taker]
-    routes: dict[bytes, Route]
 
 
 class Known:
@@ -74,15 +76,13 @@ class Known:
 
     @ivar keys: Of its shapes.
     @ivar takers: See L{Shape}.
-    @ivar routes: See L{Shape}.
     """
 
-    __slots__ = ("keys", "routes", "takers")
+    __slots__ = ("keys", "takers")
 
     def __init__(self) -> None:
         self.keys: list[bytes] = []
         self.takers: dict[bytes, Taker] = {}
-        self.routes: dict[bytes, Route] = {}
 
 
 @lru_cache(1024)
@@ -173,7 +173,6 @@ class Shortcuts:
         if self._remembered > MAX_REMEMBERED:
             self.forget_all()
         known = self._known.setdefault(number, Known())
-        known.routes[data[tag_at + 8 : head + _HEAD]] = route
         known.takers[tag] = (
             consumer.consumer_tag,
             consumer.deliver,
@@ -182,12 +181,13 @@ class Shortcuts:
         key = data[offset : offset + CONSUMER_AT]
         shape = self.shapes.get(key)
         if shape is None:
-            shape = Shape(channel.acks, channel.arrivals, head - offset + 5, {}, known.takers, known.routes)
+            shape = Shape(channel.acks, channel.arrivals, head - offset + 5, {}, known.takers)
             self.shapes[key] = shape
             known.keys.append(key)
         if size not in shape.layouts:
             between = FRAME_END << 56 | FRAME_BODY << 48 | number << 32
-            shape.layouts[size] = (*_reader(tag_size, head + _HEAD - tag_at - 8, size - 12), between)
+            shape.layouts[size] = (*_reader(tag_size, head + _HEAD - tag_at - 8, size - 12), between, {})
+        shape.layouts[size][-1][data[tag_at + 8 : head + _HEAD]] = route
         return True
 
     @staticmethod

@@ -71,6 +71,47 @@ class ShortcutTests(SynchronousTestCase):
         assert self.peer.connection.reason is not None
         self.assertEqual(self.peer.connection.reason.reply_code, 505)
 
+    def test_the_content_of_another_channel(self) -> None:
+        """All but the method is of the channel whose deliveries came before."""
+        self.peer.send(deliver(2, "t", 2, b"x") + deliver(1, "t", 2, b"x")[:20] + deliver(2, "t", 3, b"x")[20:])
+        self.assertEqual(self.bodies(), [[b"x"], [b"x", b"x"]])
+        assert self.peer.connection.reason is not None
+        self.assertEqual(self.peer.connection.reason.reply_code, 505)
+
+    def test_content_of_another_class(self) -> None:
+        """On a way that is not known yet, so that it would be learned."""
+        announced = frame(1, 1, Basic.Deliver("t", 2, False, "", "other").encode())
+        self.peer.send(announced + frame(2, 1, struct.pack(">HHQ", 61, 0, 1) + b"\0\0") + frame(3, 1, b"x"))
+        self.assertEqual(self.bodies()[0], [b"x"])
+        assert self.peer.connection.reason is not None
+        self.assertEqual(self.peer.connection.reason.reply_code, 501)
+
+    def test_properties_that_look_like_the_end_of_the_header(self) -> None:
+        """What a publisher writes into its properties stays there, even where those of the message before ended."""
+        forged = b"\xce" + frame(3, 1, b"x") + deliver(1, "t", 6, b"forged")
+        crafted = BasicProperties(headers={"k": forged}).encode()
+        usual, as_long = (BasicProperties(headers={"k": b"z" * size}).encode() for size in (0, len(forged)))
+        self.assertEqual((len(usual), len(as_long)), (crafted.index(forged), len(crafted)))
+        sent = [usual, as_long, usual, crafted, usual]
+        for tag, properties in enumerate(sent, 2):
+            sent[tag - 2] = content(1, Basic.Deliver("t", tag, False, "", "q"), b"x", properties)
+        self.peer.send(b"".join(sent[:2]))
+        self.peer.send(b"".join(sent[2:]))
+        self.assertEqual(self.bodies()[0], [b"x"] * 6)
+        self.assertEqual(self.consumers[0].deliveries[4].encoded_properties, crafted)
+
+    def test_an_empty_body_frame_is_no_property(self) -> None:
+        """It may stand before the one that is not, where eight octets more of properties were."""
+        none, more = (BasicProperties(type=text).encode() for text in (None, "1234567"))
+        self.assertEqual(len(more) - len(none), len(frame(3, 1, b"")))
+        plain, with_more = (
+            content(1, Basic.Deliver("t", tag, False, "", "q"), b"x", each) for tag, each in ((2, none), (3, more))
+        )
+        last = content(1, Basic.Deliver("t", 4, False, "", "q"), b"x", none)
+        at = len(last) - len(frame(3, 1, b"x"))
+        self.peer.send(plain + with_more + last[:at] + frame(3, 1, b"") + last[at:])
+        self.assertEqual([each.encoded_properties for each in self.consumers[0].deliveries[1:]], [none, more, none])
+
     def test_an_empty_body_frame(self) -> None:
         """A message without a body ends with its header, so the frame belongs to nothing."""
         self.peer.send(deliver(1, "t", 2, b"") + frame(3, 1, b"") + deliver(1, "t", 3, b"x"))
@@ -100,6 +141,8 @@ class ShortcutTests(SynchronousTestCase):
         self.peer.send(deliver(1, "t", 3, b"y") + deliver(1, "u", 4, b"y") + deliver(1, "t", 5, b"y"))
         self.assertEqual(self.bodies()[0], [b"x", b"y"])
         self.assertEqual([delivery.body for delivery in neighbour.deliveries], [b"x", b"y"])
+        refused = [each.delivery_tag for each in self.peer.methods() if isinstance(each, Basic.Reject | Basic.Nack)]
+        self.assertEqual(refused, [5])
 
     def test_a_run_goes_on_after_something_was_forgotten(self) -> None:
         """It costs what it did before, which is less than one after the other."""
@@ -118,7 +161,7 @@ class ShortcutTests(SynchronousTestCase):
         wanted, sent = [], b""
         for tag in range(2, 60):
             body = b"%d" % tag
-            key = f"key{tag % 7}"
+            key = "k" * (tag % 7)
             properties = BasicProperties(message_id="i" * (tag % 5)).encode()
             sent += content(1, Basic.Deliver("t", tag, False, "", key), body, properties)
             wanted.append(body)
@@ -126,7 +169,11 @@ class ShortcutTests(SynchronousTestCase):
                 self.peer.send(sent)
                 sent = b""
         self.assertEqual(self.bodies()[0][1:], wanted)
-        self.assertLessEqual(len(self.peer.connection.receiver._shortcuts.shapes), 4)
+        kept = self.peer.connection.receiver._shortcuts
+        layouts = [layout for shape in kept.shapes.values() for layout in shape.layouts.values()]
+        keys = [key for known in kept._known.values() for key in known.keys]
+        for remembered in (kept.shapes, keys, layouts, [route for layout in layouts for route in layout[-1]]):
+            self.assertLessEqual(len(remembered), 4)
 
     def test_all_in_one_read(self) -> None:
         self.patch(shortcuts, "MAX_REMEMBERED", 2)
