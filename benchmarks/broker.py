@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import pika
 
 import txpika
+from benchmarks.idle import wait_until_idle
 from benchmarks.measure import Task
 from benchmarks.peers import MeasurementFailed, Peer
 
@@ -84,6 +86,10 @@ class Broker:
                 fill = dataclasses.replace(task, action="publish", warmup=0, messages=prefilled, channels=1)
                 self._filler.measure(dataclasses.replace(fill, traced=False))
                 self.expect_messages(task.queue, prefilled)
+            # RabbitMQ has put large messages into files, also for those measured before, and clears up behind these: not
+            # while something is measured.
+            os.sync()
+            wait_until_idle()
             yield
         finally:
             self._channel.queue_delete(task.queue)
