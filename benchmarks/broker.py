@@ -86,8 +86,8 @@ class Broker:
                 fill = dataclasses.replace(task, action="publish", warmup=0, messages=prefilled, channels=1)
                 self._filler.measure(dataclasses.replace(fill, traced=False))
                 self.expect_messages(task.queue, prefilled)
-            # RabbitMQ has put large messages into files, also for those measured before, and clears up behind these: not
-            # while something is measured.
+            # RabbitMQ has put large messages into files, also for those measured before, and clears up behind these:
+            # not while something is measured.
             os.sync()
             wait_until_idle()
             yield
