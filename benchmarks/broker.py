@@ -74,7 +74,7 @@ class Broker:
     @contextlib.contextmanager
     def fresh_queue(self, task: Task, prefilled: int) -> Iterator[None]:
         """
-        Have the task's queue, new, while the body of the C{with} runs.
+        Have the task's queue, new, while the body of the C{with} runs. That begins when the machine is idle.
 
         @param task: What will be measured on it.
         @param prefilled: How many of the task's messages to put into it.

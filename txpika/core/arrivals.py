@@ -108,7 +108,7 @@ class Arrivals:
         consumer_tag: str,
         no_ack: bool,
     ) -> Kind:
-        """Make a delivery of what arrived; unless C{no_ack}, it waits for its ack from now on."""
+        """Make one of C{kind} of what arrived; unless C{no_ack}, it waits for its ack from now on."""
         acks: Settling = self._channel.acks
         if not no_ack:
             self._channel.acks.unacked[method.delivery_tag] = None

@@ -230,7 +230,7 @@ class FrameReceiver:
         takers_before = consumer_before = head_before = None
         while not self.halted:
             if end - offset >= ACK_SIZE:
-                # The short road.
+                # The short road. C{again}: something was taken, or learned, so look anew at what is there now.
                 again = False
                 layout = None
                 key = data[offset : offset + CONSUMER_AT]
@@ -258,7 +258,8 @@ class FrameReceiver:
                                 consumer_before = head_before = None
                                 self._forgot = False
                 # What is true of this delivery holds for the next as long as they begin alike, and mostly it is for the
-                # same consumer, and was routed the same way (to compare: 0.02 us; the dictionary: 0.06 us).
+                # same consumer, and was routed the same way (to compare: 0.02 us; the dictionary: 0.06 us). If
+                # its header is of another size, C{routes}, which are of this layout alone, do not have its C{head}.
                 while layout is not None:
                     body_at = offset + span
                     if body_at > end:
@@ -297,7 +298,7 @@ class FrameReceiver:
                     if data[offset : offset + CONSUMER_AT] != key or self._forgot:
                         break
                 if again:
-                    continue  # with another layout, perhaps
+                    continue
             if end - offset < 7:
                 break
             stop = self._receive_frame(data, offset, end)

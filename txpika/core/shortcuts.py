@@ -187,7 +187,8 @@ class Shortcuts:
         if size not in shape.layouts:
             between = FRAME_END << 56 | FRAME_BODY << 48 | number << 32
             shape.layouts[size] = (*_reader(tag_size, head + _HEAD - tag_at - 8, size - 12), between, {})
-        shape.layouts[size][-1][data[tag_at + 8 : head + _HEAD]] = route
+        _, _, _, routes = shape.layouts[size]
+        routes[data[tag_at + 8 : head + _HEAD]] = route
         return True
 
     @staticmethod

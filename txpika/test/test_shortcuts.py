@@ -92,9 +92,10 @@ class ShortcutTests(SynchronousTestCase):
         crafted = BasicProperties(headers={"k": forged}).encode()
         usual, as_long = (BasicProperties(headers={"k": b"z" * size}).encode() for size in (0, len(forged)))
         self.assertEqual((len(usual), len(as_long)), (crafted.index(forged), len(crafted)))
-        sent = [usual, as_long, usual, crafted, usual]
-        for tag, properties in enumerate(sent, 2):
-            sent[tag - 2] = content(1, Basic.Deliver("t", tag, False, "", "q"), b"x", properties)
+        sent = [
+            content(1, Basic.Deliver("t", tag, False, "", "q"), b"x", properties)
+            for tag, properties in enumerate((usual, as_long, usual, crafted, usual), 2)
+        ]
         self.peer.send(b"".join(sent[:2]))
         self.peer.send(b"".join(sent[2:]))
         self.assertEqual(self.bodies()[0], [b"x"] * 6)
