@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
     from txpika.core.connection import Connection as Core
 
+#: Bytes handed to asyncio at a time: it copies what the network does not take of them. For whole copies of a large
+#: message C's library gets memory from the system, and gives it back, each time: a publish of 1 MB takes 0.6 of the CPU
+#: without (3.11).
+HAND_ON = 256 * 1024
+
 
 class AsyncioClock:
     """
@@ -55,8 +60,13 @@ class TransportAdapter:
         self._transport: Any = None
         self.connected = False
         self._producer: Any = None
+        self._producer_paused = False
         self._pieces: list[bytes] = []
+        self._rest: bytes | memoryview = b""
+        #: Of both, in bytes.
         self._size = 0
+        self._stuck = False
+        self._handing = False
         self._flush_due = False
         self._ended = False
         self._lost = False
@@ -70,7 +80,7 @@ class TransportAdapter:
         """It is connected."""
         self.connected = True
         self._transport = transport
-        transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        transport.set_write_buffer_limits(LOW_WATER)
         self._read_at_most(self.core.read_size)
         self._made(self)
 
@@ -98,17 +108,18 @@ class TransportAdapter:
         reason = error if error is not None or self._ended else EOFError("the peer closed it")
         self._ended = self._lost = True
         self._pieces.clear()
+        self._rest = b""
         self.core.connection_lost(reason)
 
     def pause_writing(self) -> None:
-        """Too much waits."""
-        if self._producer is not None:
-            self._producer.pauseProducing()
+        """It has enough."""
+        self._stuck = True
 
     def resume_writing(self) -> None:
-        """It takes more."""
-        if self._producer is not None:
-            self._producer.resumeProducing()
+        """It takes more. Under TLS it may say so from inside of a write."""
+        self._stuck = False
+        if not self._handing:
+            self.flush()
 
     # ITransport
 
@@ -118,33 +129,75 @@ class TransportAdapter:
             return
         self._pieces.append(data)
         self._size += len(data)
-        if not self._flush_due:
+        if self._size >= SEND_AT:
+            if not self._stuck:
+                self.flush()
+            elif self._size > HIGH_WATER and not self._producer_paused:
+                self._tell(self.buffered)
+        elif not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self.flush)
-        elif self._size >= SEND_AT:
-            self.flush()
 
     def writeNow(self, data: bytes) -> None:
-        """Hand it on, unless something waits for the end of this turn."""
-        if self._pieces:
+        """Hand it on, unless something waits for the end of this turn, or for the network."""
+        if self._size or self._stuck:
             self.write(data)
         elif not self._ended:
             self._hand_on(data)
 
     def flush(self) -> None:
-        """Hand on what was written."""
+        """Hand on what was written, as far as asyncio takes it."""
         self._flush_due = False
-        if self._pieces and not self._ended:
+        if self._ended:
+            return
+        if self._stuck or not self._size:
+            self._tell(self.buffered)
+        while self._size and not self._stuck:
+            self._hand_on(self._take())
+
+    def _take(self) -> bytes | memoryview:
+        """@return: What is next, and no longer waits."""
+        data = self._rest
+        if data:
+            self._rest = b""
+        else:
             data = b"".join(self._pieces)
             self._pieces.clear()
-            self._size = 0
-            self._hand_on(data)
+        self._size -= len(data)
+        return data
 
-    def _hand_on(self, data: bytes) -> None:
-        self._transport.write(data)
-        left = self._transport.get_write_buffer_size()
+    def _hand_on(self, data: bytes | memoryview) -> None:
+        if len(data) <= HAND_ON:
+            self._transport.write(data)
+        else:
+            self._hand_on_in_parts(data)
+        left = self._size + self._transport.get_write_buffer_size()
+        if left or self._producer_paused:
+            self._tell(left)
+
+    def _hand_on_in_parts(self, data: bytes | memoryview) -> None:
+        rest = memoryview(data)
+        self._handing = True
+        try:
+            while rest and not self._stuck:
+                self._transport.write(rest[:HAND_ON])
+                rest = rest[HAND_ON:]
+        finally:
+            self._handing = False
+        if rest:
+            self._rest = rest
+            self._size += len(rest)
+
+    def _tell(self, left: int) -> None:
+        """Whoever writes hears that so many bytes wait."""
         if left:
             self.core.backpressure.flushed(left)
+        if self._producer is not None and (left <= LOW_WATER if self._producer_paused else left > HIGH_WATER):
+            self._producer_paused = not self._producer_paused
+            if self._producer_paused:
+                self._producer.pauseProducing()
+            else:
+                self._producer.resumeProducing()
 
     @property
     def buffered(self) -> int:
@@ -153,7 +206,8 @@ class TransportAdapter:
 
     def loseConnection(self) -> None:
         """Send what waits, then close."""
-        self.flush()
+        while self._size and not self._lost:
+            self._transport.write(self._take())
         self._ended = True
         if not self._lost:
             self._transport.close()

@@ -179,8 +179,13 @@ class SocketTransport:
                     self._sending = data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
                     self._pieces.clear()
                 sent = self._socket.send(data if len(data) <= SEND_SIZE else memoryview(data)[:SEND_SIZE])
-                # Not an empty part of what was sent, which would keep that.
-                self._sending = data = memoryview(data)[sent:] if sent < len(data) else b""
+                if sent == len(data):
+                    data = b""
+                else:
+                    data = memoryview(data)[sent:]
+                    if len(data) <= LOW_WATER:
+                        data = bytes(data)  # a view keeps all of what it is a part of, while the next is made
+                self._sending = data
                 self.buffered -= sent
         except OSError as error:
             if not must_wait(error):

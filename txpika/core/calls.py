@@ -10,7 +10,7 @@ that the channel stays in step.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from txpika.exceptions import CallTimeout, CloseReason, PublishBlocked
@@ -170,19 +170,29 @@ class HeldPublish(Waiting):
     """
     One message that waits for its turn or for the gate, and then, in confirm mode, for its outcome.
 
-    @ivar data: Its frames, ready to write; empty when there is nothing to write any more.
+    @ivar pieces: Its frames, joined only when they are written: the body of one that waits is the program's own, not a
+        copy. Empty when there is nothing to write any more.
+    @ivar frames: How many they are.
+    @ivar size: Bytes of L{pieces}.
     @ivar key: What a return of it would look like; C{None} when it is not mandatory.
     @ivar since: When it began to wait, on the connection's clock; kept only while the connection is blocked.
     """
 
-    __slots__ = ("_outbox", "data", "key", "since")
+    __slots__ = ("_outbox", "frames", "key", "pieces", "since", "size")
 
-    def __init__(self, outbox: Outbox, data: bytes, key: Key | None) -> None:
+    def __init__(self, outbox: Outbox, pieces: Sequence[Any], frames: int, key: Key | None) -> None:
         super().__init__()
         self._outbox = outbox
-        self.data = data
+        self.pieces = pieces
+        self.frames = frames
+        self.size = sum(map(len, pieces))
         self.key = key
         self.since = 0.0
+
+    def discard(self) -> int:
+        """@return: Bytes it was; there is nothing to write any more."""
+        size, self.size, self.pieces = self.size, 0, ()
+        return size
 
     def withdrawn(self) -> None:
         """Given up before it was written: its bytes are let go."""

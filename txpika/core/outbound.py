@@ -131,11 +131,12 @@ class MessageEncoder:
         pack = packs[len(encoded)] = _packer(len(prefix), len(encoded))
         return pack
 
-    def frames(self, prefix: bytes, encoded: bytes, body: bytes) -> bytes:
+    def pieces(self, prefix: bytes, encoded: bytes, body: bytes) -> list[Any]:
         """
-        A message whose body is empty or larger than one frame. The body is copied once.
+        A message whose body is empty or larger than one frame.
 
-        @return: All its frames.
+        @return: Its frames in pieces, to be joined when they are written, so that the body is copied once, and only one
+            of those that wait.
         """
         pieces: list[Any] = [prefix, _HEADER.pack(len(encoded) + 12, BASIC_CONTENT, len(body)), encoded, END]
-        return b"".join(pieces + body_frames(self._number, body, self._frame_max))
+        return pieces + body_frames(self._number, body, self._frame_max)

@@ -13,7 +13,7 @@ queue behind it. C{clear} says that nothing of that kind is in the way, so that 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -149,14 +149,16 @@ class Outbox:
         size = len(body)
         if 0 < size <= self._max_body:
             header = pack(prefix, len(encoded) + 12, BASIC_CONTENT, size, encoded, END_THEN_BODY, self.number, size)
-            data = b"".join((header, body, END))
+            pieces: Sequence[Any] = (header, body, END)
+            frames = 3
         else:
-            data = self._encoder.frames(prefix, encoded, body)
-            self._wire.frames_sent += -(-size // self._max_body) - 1  # body frames, less the one counted below
+            pieces = self._encoder.pieces(prefix, encoded, body)
+            frames = 2 + -(-size // self._max_body)
         if self.clear and self._gate.open:
             wire = self._wire
+            data = b"".join(pieces)
             wire.bytes_sent += len(data)
-            wire.frames_sent += 3
+            wire.frames_sent += frames
             wire.write(data)
             confirms = self.confirms
             if confirms is None:
@@ -170,28 +172,28 @@ class Outbox:
                 self.gate.close(WINDOW)
             return completion
         key = (exchange, routing_key, encoded, size, body[:KEY_BYTES]) if mandatory else None
-        return self._publish_later(data, key)
+        return self._publish_later(pieces, frames, key)
 
-    def _publish_later(self, data: bytes, key: Key | None) -> Any:
+    def _publish_later(self, pieces: Sequence[Any], frames: int, key: Key | None) -> Any:
         """Something is in the way: acks to be written first, a call that waits, a closed gate, the end."""
         self.check()
         if self.confirms is not None and self not in self._underway.members:
             self._connection.need_answers(self)
             self.update()
         self.acks.write()
-        held = HeldPublish(self, data, key)
+        held = HeldPublish(self, pieces, frames, key)
         if self.clear and self._gate.open:
             if self.confirms is not None:
                 held.completion = self._new(held.cancel)
             self._write_publish(held)
             return held.completion
         connection = self._connection
-        if connection.held + len(data) > connection.parameters.max_held:
+        if connection.held + held.size > connection.parameters.max_held:
             raise OutboundBufferFull(
-                f"{connection.held} bytes of messages wait to be written, {len(data)} more are over the limit of"
+                f"{connection.held} bytes of messages wait to be written, {held.size} more are over the limit of"
                 f" {connection.parameters.max_held}: {self._why_held()}"
             )
-        connection.held += len(data)
+        connection.held += held.size
         held.completion = self._new(held.cancel)
         if self._queue is _NO_QUEUE:
             self._queue = deque()
@@ -234,8 +236,7 @@ class Outbox:
 
     def withdraw(self, held: HeldPublish) -> None:
         """A message that waits was given up: let its bytes go, and its place in the queue before there are many."""
-        self._connection.held -= len(held.data)
-        held.data = b""
+        self._connection.held -= held.discard()
         self._withdrawn += 1
         queue = self._queue
         if self._withdrawn * 2 > len(queue):  # each is passed once for each one that was given up
@@ -283,7 +284,7 @@ class Outbox:
 
     def _written(self, confirms: Confirms, number: int) -> HeldPublish:
         """@return: From now on between a message that was written and who waits for its outcome."""
-        held = HeldPublish(self, b"", None)
+        held = HeldPublish(self, (), 0, None)
         held.written = True
         held.completion, confirms.unconfirmed[number] = confirms.unconfirmed[number], held
         return held
@@ -293,9 +294,9 @@ class Outbox:
         return f"the gate is closed ({', '.join(reasons)})" if reasons else "a call waits for its reply"
 
     def _write_publish(self, held: HeldPublish) -> None:
-        self._wire.send(held.data, 3)
+        self._wire.send(b"".join(held.pieces), held.frames)
         held.written = True
-        held.data = b""
+        held.discard()
         if self.confirms is not None:
             self.confirms.expect(held)
             if held.key is not None:
@@ -402,7 +403,7 @@ class Outbox:
                 break
             queue.popleft()
             if isinstance(item, HeldPublish):
-                self._connection.held -= len(item.data)
+                self._connection.held -= item.size
                 if item.cancelled:
                     self._withdrawn -= 1
                     continue
@@ -491,6 +492,5 @@ class Outbox:
             waiting.errback(reason.with_outcome("closed"))
         for item in queue:
             if isinstance(item, HeldPublish):
-                self._connection.held -= len(item.data)
-                item.data = b""
+                self._connection.held -= item.discard()
             item.errback(reason.with_outcome("not sent"))

@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 import txpika
 from txpika.adapters.asyncio_connection import AsyncioConnection, current_loop
-from txpika.adapters.asyncio_transport import AsyncioClock, TransportAdapter
+from txpika.adapters.asyncio_transport import HAND_ON, AsyncioClock, TransportAdapter
 from txpika.adapters.sockets import HIGH_WATER, LOW_WATER
 from txpika.core.backpressure import Backpressure
 from txpika.exceptions import AuthenticationError, ConnectFailed, ConnectionClosed
@@ -390,6 +390,51 @@ class TransportAdapterTests(SynchronousTestCase):
         self.assertEqual(self.take_all(len(data)), data)
         self.assertEqual((self.core.flow, self.transport.buffered), (["pause", "resume"], 0))
 
+    def test_asyncio_is_given_a_little_at_a_time(self) -> None:
+        data = bytes(range(256)) * (16 * HAND_ON // 256)
+        self.transport.write(data)
+        self.turn()
+        self.assertLessEqual(self.transport._transport.get_write_buffer_size(), HAND_ON)
+        self.assertGreater(self.transport.buffered, 15 * HAND_ON)
+        self.transport.write(b"behind")
+        self.transport.writeNow(b"it")
+        self.assertEqual(self.take_all(len(data) + 8), data + b"behindit")
+        self.assertEqual((self.core.flow, self.transport.buffered), (["pause", "resume"], 0))
+
+    def test_a_transport_that_takes_more_while_it_is_written_to(self) -> None:
+        """As asyncio's own over TLS, which wants no more and then does, from inside of one call."""
+        taken: list[bytes] = []
+
+        class Hasty(asyncio.Transport):
+            def write(self, data: Any) -> None:
+                taken.append(bytes(data))
+                adapter.pause_writing()
+                adapter.resume_writing()
+
+            def get_write_buffer_size(self) -> int:
+                return 0
+
+            def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+        core: Any = FakeCore()
+        adapter = TransportAdapter(self.loop, core, lambda transport: None)
+        adapter.connection_made(Hasty())
+        data = bytes(range(256)) * (5 * HAND_ON // 512)
+        for piece in (b"first", data, b"second", data):
+            adapter.write(piece)
+        self.turn()
+        self.assertEqual((b"".join(taken), adapter.buffered), (b"first" + data + b"second" + data, 0))
+
+    def test_what_waits_behind_is_bounded_in_one_turn(self) -> None:
+        self.transport.write(bytes(HIGH_WATER))
+        self.assertEqual(self.core.flow, [], "the network took some")
+        for _ in range(2 * HIGH_WATER // 1000):
+            self.transport.write(bytes(1000))
+            if self.core.flow:
+                break
+        self.assertEqual(self.core.flow, ["pause"])
+        self.assertLessEqual(self.transport._size, HIGH_WATER + 1000)
+
     def test_goes_on_at_the_low_mark(self) -> None:
         self.transport.write(bytes(HIGH_WATER + LOW_WATER))
         self.turn()
@@ -418,12 +463,13 @@ class TransportAdapterTests(SynchronousTestCase):
         self.until(lambda: self.core.received)
 
     def test_lose_connection_sends_what_waits(self) -> None:
-        data = bytes(HIGH_WATER)
+        data = bytes(range(256)) * (4 * HAND_ON // 256)
         self.transport.write(data)
+        self.transport.write(b"behind")
         self.transport.loseConnection()
         self.transport.write(b"too late")
         self.assertEqual(self.core.lost, [])
-        self.assertEqual(self.take_all(len(data)), data)
+        self.assertEqual(self.take_all(len(data) + 6), data + b"behind")
         self.until(lambda: self.core.lost)
         self.assertEqual((self.core.lost, self.peer.recv(1)), ([None], b""))
 

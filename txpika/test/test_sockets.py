@@ -19,6 +19,7 @@ from txpika.adapters.loop import IOLoop
 from txpika.adapters.sockets import HIGH_WATER, LOW_WATER, SocketTransport
 from txpika.adapters.stdlib_tls import make_context
 from txpika.interfaces import IPromptTransport
+from txpika.test.counting import SKIP, Growth
 from txpika.test.socket_pair import arrived, socket_pair
 from txpika.tls import TLSOptions
 
@@ -298,6 +299,17 @@ class TransportTests(SocketsTestCase):
             self.take(8192)
             self.loop.run_once(0)
         self.assertLessEqual(self.transport.buffered, LOW_WATER)
+
+    def test_a_small_rest_keeps_nothing_else(self) -> None:
+        with Growth() as growth:
+            self.transport.write(bytes(50 * HIGH_WATER))
+            while self.transport.buffered > LOW_WATER:
+                self.take(8192)
+                self.loop.run_once(0)
+        self.assertGreater(self.transport.buffered, 0)
+        self.assertLess(growth.size, HIGH_WATER)
+
+    test_a_small_rest_keeps_nothing_else.skip = SKIP  # type: ignore[attr-defined]
 
     def test_pause_reading(self) -> None:
         self.transport.pauseProducing()
