@@ -408,9 +408,13 @@ class BlockingConnection(Attributes):
         """In the loop's thread: hand this over to the program, in its turn. See L{Events.add}."""
         self._events.add(owner, function, *arguments)
         if len(self._events) >= MAX_EVENTS:
-            self._holding = True
-            self.hold(self)
+            self.hold_events()
         self.waiter.notify()
+
+    def hold_events(self) -> None:
+        """In the loop's thread: so many events wait, or such large ones, that no more are read until some are taken."""
+        self._holding = True
+        self.hold(self)
 
     def withdraw(self, function: Callable[..., object]) -> list[Any]:
         """

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from txpika.adapters.blocking_events import MAX_EVENTS
+from txpika.adapters.blocking_events import LARGE_BODY, MAX_EVENTS
 from txpika.adapters.methods import deliver_of
 from txpika.exceptions import CloseReason
 from txpika.message import Delivery
@@ -58,7 +58,10 @@ class Consumer:
 
     def deliver(self, delivery: Delivery) -> None:
         """One message."""
-        self._channel.connection.event(self, self.hand_over, message_of(delivery))
+        connection = self._channel.connection
+        connection.event(self, self.hand_over, message_of(delivery))
+        if len(delivery.body) >= LARGE_BODY:
+            connection.hold_events()
 
     def ended(self, reason: CloseReason | None) -> None:
         """No more deliveries."""
@@ -95,6 +98,7 @@ class Iterated:
         self.no_ack = no_ack
         self.reason: CloseReason | None = None
         self.over = False
+        self._full = False
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -102,7 +106,8 @@ class Iterated:
     def deliver(self, delivery: Delivery) -> None:
         """One message."""
         self._messages.append(message_of(delivery))
-        if len(self._messages) >= MAX_EVENTS and not self.over:
+        if (len(self._messages) >= MAX_EVENTS or len(delivery.body) >= LARGE_BODY) and not self.over:
+            self._full = True
             self._channel.connection.hold(self)
         self._channel.connection.waiter.notify()
 
@@ -117,7 +122,8 @@ class Iterated:
         """@return: The next message; C{None} when there is none."""
         while self._messages:
             message = self._messages.popleft()
-            if len(self._messages) == MAX_EVENTS // 2 and not self.over:
+            if self._full and len(self._messages) <= MAX_EVENTS // 2 and not self.over:
+                self._full = False
                 self._channel.connection.release(self)
             if self.no_ack or self._acks.waits_for(message[0].delivery_tag):
                 return message

@@ -181,11 +181,14 @@ class HeldPublish(Waiting):
     __slots__ = ("_outbox", "frames", "key", "pieces", "since", "size")
 
     def __init__(self, outbox: Outbox, pieces: Sequence[Any], frames: int, key: Key | None) -> None:
-        super().__init__()
+        # What L{Waiting.__init__} does, without calling it, and no loop over three: 0.2 us of each message (3.11).
+        self.completion = None
+        self.cancelled = self.written = False
+        self._timer = None
         self._outbox = outbox
         self.pieces = pieces
         self.frames = frames
-        self.size = sum(map(len, pieces))
+        self.size = len(pieces[0]) + len(pieces[1]) + 1 if frames == 3 else sum(map(len, pieces))
         self.key = key
         self.since = 0.0
 

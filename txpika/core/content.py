@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from io import BytesIO
 
+from txpika.core.memory import memory
 from txpika.exceptions import ProtocolError
 from txpika.spec import FRAME_ERROR, UNEXPECTED_FRAME, Method
 
@@ -135,6 +136,11 @@ class Content:
         """
         The body, which is let go. C{b""} when it was too large.
         """
-        body = self._body if self._buffer is None else self._buffer.getvalue()
+        if self._buffer is None:
+            body = self._body
+        else:
+            if self.size > memory.largest:
+                memory.expect(self.size)  # only now: one that is but announced takes nothing
+            body = self._buffer.getvalue()
         self._body, self._buffer = b"", None
         return body

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from txpika.core.memory import memory
 from txpika.spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, Basic, BasicProperties
 
 #: Class basic (60), weight 0: what each content header begins with.
@@ -138,5 +139,7 @@ class MessageEncoder:
         @return: Its frames in pieces, to be joined when they are written, so that the body is copied once, and only one
             of those that wait.
         """
+        if len(body) > memory.largest:
+            memory.expect(len(body))
         pieces: list[Any] = [prefix, _HEADER.pack(len(encoded) + 12, BASIC_CONTENT, len(body)), encoded, END]
         return pieces + body_frames(self._number, body, self._frame_max)

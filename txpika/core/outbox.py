@@ -296,7 +296,7 @@ class Outbox:
     def _write_publish(self, held: HeldPublish) -> None:
         self._wire.send(b"".join(held.pieces), held.frames)
         held.written = True
-        held.discard()
+        held.pieces = ()
         if self.confirms is not None:
             self.confirms.expect(held)
             if held.key is not None:

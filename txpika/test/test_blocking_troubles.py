@@ -12,7 +12,7 @@ from typing import Any
 
 from txpika import ConnectionParameters, parse_uri
 from txpika.adapters import blocking_connection, waiting
-from txpika.adapters.blocking_events import MAX_EVENTS
+from txpika.adapters.blocking_events import LARGE_BODY, MAX_EVENTS
 from txpika.exceptions import (
     AMQPError,
     ChannelClosed,
@@ -143,6 +143,30 @@ class TroublesTests(BlockingTestCase):
         self.assertLess(len(self.channel._generator), total)
         self.within(lambda: [next(items) for _ in range(total)])
         self.assertEqual(self.channel.cancel(), 0)
+
+    def test_large_messages_wait_at_the_broker(self) -> None:
+        """However few they are: no more come than the read brought that the first came with."""
+        total = 64
+        for iterate in (True, False):
+            self.channel.publish_many(("", self.queue, bytes(LARGE_BODY)) for _ in range(total))
+            seen: list[int] = []
+            if iterate:
+                items = self.channel.consume(self.queue, no_ack=True)
+            else:
+                self.channel.basic_consume(
+                    lambda *message: seen.append(len(message[-1])),  # noqa: B023
+                    queue=self.queue,
+                    no_ack=True,
+                    block=False,
+                )
+            self.until_it_reads_no_more()
+            self.assertIn(len(self.channel._generator or self.connection._events), range(1, 12))
+            if iterate:
+                self.within(lambda: seen.extend(len(next(items)[-1]) for _ in range(total)))  # noqa: B023
+                self.channel.cancel()
+            else:
+                self.until(lambda: len(seen) == total)  # noqa: B023
+            self.assertEqual(seen, [LARGE_BODY] * total)
 
     def test_who_had_enough_and_ends_holds_up_nobody(self) -> None:
         for end in (self.channel.cancel, self.channel.close):

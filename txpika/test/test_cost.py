@@ -84,7 +84,7 @@ BUDGETS: dict[type[Face], dict[str, Cost]] = {
         "confirmed_one_by_one": Cost(  3000,      0,    100,       737),
         "mandatory":            Cost(  3103,      0,    100,     4_961),
         "deliver":              Cost(  2021,      0,      0,    44_819),
-        "deliver_large":        Cost(   163,      0,      0, 2_031_723),
+        "deliver_large":        Cost(   184,      3,      0, 2_031_723),
         "deliver_split":        Cost(  9800,      0,      0,     1_258),
         "deliver_and_ack":      Cost(  3025,      0,      1,    54_285),
         "iterate_and_ack":      Cost(  2722,      0,    100,    44_291),
