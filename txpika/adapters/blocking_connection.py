@@ -345,7 +345,7 @@ class BlockingConnection(Attributes):
         """
         if time_limit is not None:
             check_number("time_limit", time_limit)
-        self.waiter.wait(self.something, time_limit)
+        self.wait_for_more(self.something, time_limit)
         if not self.dispatch():
             self.check()
 
@@ -404,17 +404,28 @@ class BlockingConnection(Attributes):
         """There is something to hand over, or nothing more to come."""
         return self._events.ready() or self._ended
 
+    def wait_for_more(self, ready: Callable[[], object], timeout: float | None) -> None:
+        """
+        L{Waiter.wait} for what may come behind any number of messages that nobody takes meanwhile, as the reply that a
+        handler waits for. So however many wait, the next are read.
+        """
+        who = object()
+        intake = self._core.intake
+        intake.expecting.add(who)  # not by a call into the loop's thread, which would take longer than most waits
+        try:
+            if intake.paused and not self._ended:
+                self.waiter.call(intake.resume)
+            self.waiter.wait(ready, timeout)
+        finally:
+            intake.expecting.discard(who)
+
     def event(self, owner: object, function: Callable[..., object], *arguments: Any) -> None:
         """In the loop's thread: hand this over to the program, in its turn. See L{Events.add}."""
+        if len(self._events) >= MAX_EVENTS - 1:  # before it is there for another thread to take, and make room by that
+            self._holding = True
+            self.hold(self)
         self._events.add(owner, function, *arguments)
-        if len(self._events) >= MAX_EVENTS:
-            self.hold_events()
         self.waiter.notify()
-
-    def hold_events(self) -> None:
-        """In the loop's thread: so many events wait, or such large ones, that no more are read until some are taken."""
-        self._holding = True
-        self.hold(self)
 
     def withdraw(self, function: Callable[..., object]) -> list[Any]:
         """
@@ -431,8 +442,12 @@ class BlockingConnection(Attributes):
     def _make_room(self) -> None:
         """Some of the events have gone: if few are left, read on."""
         if self._holding and len(self._events) <= MAX_EVENTS // 2 and not self._ended:
-            self._holding = False
-            self.release(self)
+            self._holding = False  # first: the loop's thread may hold it again at once
+            try:
+                self.release(self)
+            except BaseException:
+                self._holding = True
+                raise
 
     def hold(self, who: object) -> None:
         """In the loop's thread: C{who} has enough for now, read no more."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from txpika.adapters.blocking_events import LARGE_BODY, MAX_EVENTS
+from txpika.adapters.blocking_events import MAX_EVENTS
 from txpika.adapters.methods import deliver_of
 from txpika.exceptions import CloseReason
 from txpika.message import Delivery
@@ -58,10 +58,7 @@ class Consumer:
 
     def deliver(self, delivery: Delivery) -> None:
         """One message."""
-        connection = self._channel.connection
-        connection.event(self, self.hand_over, message_of(delivery))
-        if len(delivery.body) >= LARGE_BODY:
-            connection.hold_events()
+        self._channel.connection.event(self, self.hand_over, message_of(delivery))
 
     def ended(self, reason: CloseReason | None) -> None:
         """No more deliveries."""
@@ -105,10 +102,10 @@ class Iterated:
 
     def deliver(self, delivery: Delivery) -> None:
         """One message."""
-        self._messages.append(message_of(delivery))
-        if (len(self._messages) >= MAX_EVENTS or len(delivery.body) >= LARGE_BODY) and not self.over:
+        if len(self._messages) >= MAX_EVENTS - 1 and not self.over:  # before another thread can take it, and make room
             self._full = True
             self._channel.connection.hold(self)
+        self._messages.append(message_of(delivery))
         self._channel.connection.waiter.notify()
 
     def ended(self, reason: CloseReason | None) -> None:
@@ -121,13 +118,20 @@ class Iterated:
     def take(self) -> Message | None:
         """@return: The next message; C{None} when there is none."""
         while self._messages:
-            message = self._messages.popleft()
             if self._full and len(self._messages) <= MAX_EVENTS // 2 and not self.over:
-                self._full = False
-                self._channel.connection.release(self)
+                self._make_room()
+            message = self._messages.popleft()
             if self.no_ack or self._acks.waits_for(message[0].delivery_tag):
                 return message
         return None
+
+    def _make_room(self) -> None:
+        self._full = False  # first: the loop's thread may fill it again at once
+        try:
+            self._channel.connection.release(self)
+        except BaseException:
+            self._full = True
+            raise
 
     def unseen(self) -> list[Message]:
         """@return: Those that wait for their turn."""

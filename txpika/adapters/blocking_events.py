@@ -16,8 +16,6 @@ from typing import Any
 
 #: Events, or messages of one that is iterated over, that may wait before the connection reads no more.
 MAX_EVENTS = 1000
-#: Bytes of a body from which on one is enough: a thousand of them may be more than there is memory.
-LARGE_BODY = 64 * 1024
 
 #: Whose call it is (C{None}: nobody's in particular), the callable, and its arguments.
 Event = tuple[object, Callable[..., object], tuple[Any, ...]]

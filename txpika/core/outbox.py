@@ -185,7 +185,7 @@ class Outbox:
         if self.clear and self._gate.open:
             if self.confirms is not None:
                 held.completion = self._new(held.cancel)
-            self._write_publish(held)
+            self._write_publish(held, b"".join(pieces))
             return held.completion
         connection = self._connection
         if connection.held + held.size > connection.parameters.max_held:
@@ -293,8 +293,8 @@ class Outbox:
         reasons = sorted(self._gate.reasons | self.gate.reasons)
         return f"the gate is closed ({', '.join(reasons)})" if reasons else "a call waits for its reply"
 
-    def _write_publish(self, held: HeldPublish) -> None:
-        self._wire.send(b"".join(held.pieces), held.frames)
+    def _write_publish(self, held: HeldPublish, data: bytes) -> None:
+        self._wire.send(data, held.frames)
         held.written = True
         held.pieces = ()
         if self.confirms is not None:
@@ -401,13 +401,15 @@ class Outbox:
             held = isinstance(item, HeldPublish)
             if held and not item.cancelled and not (self._gate.open and self.gate.open):
                 break
+            # While it is in the queue, of which all hear the reason if there is no memory for it.
+            data = b"".join(item.pieces) if isinstance(item, HeldPublish) else b""
             queue.popleft()
             if isinstance(item, HeldPublish):
                 self._connection.held -= item.size
                 if item.cancelled:
                     self._withdrawn -= 1
                     continue
-                self._write_publish(item)
+                self._write_publish(item, data)
                 if self.confirms is None:
                     written.append(item)
             elif not (item.cancelled and item.optional):

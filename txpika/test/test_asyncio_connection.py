@@ -285,6 +285,32 @@ class FakeCore:
         self.flow.append("resume")
 
 
+class UnderIt(asyncio.Transport):
+    """Stands for a transport of asyncio."""
+
+    def __init__(self, written: Callable[[], object]) -> None:
+        super().__init__()
+        self.written = written
+        self.taken: list[bytes] = []
+        self.waiting = 0
+        self.closing = False
+
+    def write(self, data: Any) -> None:
+        self.taken.append(bytes(data))
+        self.written()
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def abort(self) -> None:
+        self.closing = True
+
+
 class TransportAdapterTests(SynchronousTestCase):
     """One end of a pair of sockets is asyncio's, the other the test's."""
 
@@ -403,27 +429,59 @@ class TransportAdapterTests(SynchronousTestCase):
 
     def test_a_transport_that_takes_more_while_it_is_written_to(self) -> None:
         """As asyncio's own over TLS, which wants no more and then does, from inside of one call."""
-        taken: list[bytes] = []
 
-        class Hasty(asyncio.Transport):
-            def write(self, data: Any) -> None:
-                taken.append(bytes(data))
-                adapter.pause_writing()
-                adapter.resume_writing()
+        def hasty() -> None:
+            adapter.pause_writing()
+            adapter.resume_writing()
 
-            def get_write_buffer_size(self) -> int:
-                return 0
-
-            def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-
-        core: Any = FakeCore()
-        adapter = TransportAdapter(self.loop, core, lambda transport: None)
-        adapter.connection_made(Hasty())
+        adapter, under = self.over(hasty)
         data = bytes(range(256)) * (5 * HAND_ON // 512)
         for piece in (b"first", data, b"second", data):
             adapter.write(piece)
         self.turn()
-        self.assertEqual((b"".join(taken), adapter.buffered), (b"first" + data + b"second" + data, 0))
+        self.assertEqual((b"".join(under.taken), adapter.buffered), (b"first" + data + b"second" + data, 0))
+
+    def over(self, written: Callable[[], object]) -> tuple[TransportAdapter, UnderIt]:
+        """@return: An adapter over a transport that calls C{written} from inside of each write."""
+        core: Any = self.core
+        adapter, under = TransportAdapter(self.loop, core, lambda transport: None), UnderIt(written)
+        adapter.connection_made(under)
+        adapter.registerProducer(self.core, True)
+        return adapter, under
+
+    def test_a_transport_that_breaks_while_it_is_written_to(self) -> None:
+        """asyncio logs each further write."""
+        adapter, under = self.over(lambda: setattr(under, "closing", True))
+        adapter.write(bytes(9 * HAND_ON))
+        self.assertEqual(len(under.taken), 1)
+        adapter.connection_lost(ConnectionResetError())
+        self.assertEqual(adapter.buffered, 0)
+
+    def test_who_is_told_of_pressure_relieves_it(self) -> None:
+        """What counts is how much waits afterwards."""
+        adapter, under = self.over(lambda: setattr(under, "waiting", HIGH_WATER + 1))
+        self.core.backpressure.add_callback(lambda: setattr(under, "waiting", 0))
+        adapter.writeNow(b"x")
+        self.assertEqual(self.core.flow, [])
+
+    def test_who_is_told_of_pressure_adds_to_it(self) -> None:
+        waiting = HIGH_WATER + 1
+        adapter, under = self.over(lambda: setattr(under, "waiting", waiting))
+        adapter.writeNow(b"x")
+        self.assertEqual(self.core.flow, ["pause"])
+        self.core.backpressure.add_callback(lambda: setattr(under, "waiting", HIGH_WATER))
+        waiting = 1000
+        adapter.writeNow(b"x")
+        self.assertEqual(self.core.flow, ["pause"])
+
+    def test_ended_by_who_is_told_of_pressure(self) -> None:
+        adapter, under = self.over(lambda: setattr(under, "waiting", 1000))
+        self.core.backpressure.add_callback(adapter.abortConnection)
+        adapter.pause_writing()
+        adapter.write(bytes(2 * HAND_ON))
+        adapter.write(b"behind")
+        adapter.resume_writing()
+        self.assertEqual((sum(map(len, under.taken)), adapter.buffered), (2 * HAND_ON + 6, 0))
 
     def test_what_waits_behind_is_bounded_in_one_turn(self) -> None:
         self.transport.write(bytes(HIGH_WATER))

@@ -12,7 +12,7 @@ from typing import Any
 
 from txpika import ConnectionParameters, parse_uri
 from txpika.adapters import blocking_connection, waiting
-from txpika.adapters.blocking_events import LARGE_BODY, MAX_EVENTS
+from txpika.adapters.blocking_events import MAX_EVENTS
 from txpika.exceptions import (
     AMQPError,
     ChannelClosed,
@@ -144,29 +144,59 @@ class TroublesTests(BlockingTestCase):
         self.within(lambda: [next(items) for _ in range(total)])
         self.assertEqual(self.channel.cancel(), 0)
 
-    def test_large_messages_wait_at_the_broker(self) -> None:
-        """However few they are: no more come than the read brought that the first came with."""
-        total = 64
-        for iterate in (True, False):
-            self.channel.publish_many(("", self.queue, bytes(LARGE_BODY)) for _ in range(total))
-            seen: list[int] = []
-            if iterate:
-                items = self.channel.consume(self.queue, no_ack=True)
-            else:
-                self.channel.basic_consume(
-                    lambda *message: seen.append(len(message[-1])),  # noqa: B023
-                    queue=self.queue,
-                    no_ack=True,
-                    block=False,
-                )
+    def ask(self, ask: Any, replies: list[bytes]) -> None:
+        """As a client of a server does: publish, and look after events until the reply has come."""
+        before = len(replies)
+        ask.basic_publish("", self.echo, "x")
+        self.until(lambda: len(replies) > before)
+
+    def test_what_one_waits_for_comes_behind_what_nobody_takes(self) -> None:
+        """However much that is: between the messages that are iterated over, after those, and in a handler."""
+        other = self.connection.channel()
+        self.echo = other.queue_declare(exclusive=True).queue
+        replies: list[bytes] = []
+        other.basic_consume(lambda *message: replies.append(message[-1]), queue=self.echo, no_ack=True, block=False)
+        self.channel.publish_many(("", self.queue, b"x") for _ in range(10 * MAX_EVENTS))
+        items = self.channel.consume(self.queue, no_ack=True)
+        for _ in range(2):
+            next(items)
             self.until_it_reads_no_more()
-            self.assertIn(len(self.channel._generator or self.connection._events), range(1, 12))
-            if iterate:
-                self.within(lambda: seen.extend(len(next(items)[-1]) for _ in range(total)))  # noqa: B023
-                self.channel.cancel()
-            else:
-                self.until(lambda: len(seen) == total)  # noqa: B023
-            self.assertEqual(seen, [LARGE_BODY] * total)
+            self.ask(other, replies)
+        self.channel.cancel()
+        self.channel.queue_purge(queue=self.queue)
+        self.channel.publish_many(("", self.queue, b"x") for _ in range(10 * MAX_EVENTS))
+        asked: list[int] = []
+
+        def handle(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            if not asked:
+                asked.append(1)
+                self.until_it_reads_no_more()
+                self.ask(other, replies)
+                asked.append(2)
+
+        self.channel.basic_consume(handle, queue=self.queue, no_ack=True, block=False)
+        self.until(lambda: len(asked) == 2)
+
+    def test_no_message_is_lost_when_there_cannot_be_room(self) -> None:
+        total = 2 * MAX_EVENTS
+        self.channel.publish_many(("", self.queue, b"%d" % number) for number in range(total))
+        items = self.channel.consume(self.queue, no_ack=True)
+        self.until_it_reads_no_more()
+        release = self.connection.release
+
+        def fails(who: object) -> None:
+            self.connection.release = release  # type: ignore[method-assign]
+            raise KeyboardInterrupt
+
+        self.connection.release = fails  # type: ignore[method-assign]
+        seen: list[bytes] = []
+        taken: Iterator[Any] = items
+        while len(seen) < total:
+            try:
+                self.within(lambda: seen.append(next(taken)[-1]))  # noqa: B023
+            except KeyboardInterrupt:
+                taken = self.channel.consume(self.queue, no_ack=True)
+        self.assertEqual(seen, [b"%d" % number for number in range(total)])
 
     def test_who_had_enough_and_ends_holds_up_nobody(self) -> None:
         for end in (self.channel.cancel, self.channel.close):
