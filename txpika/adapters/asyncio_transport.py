@@ -203,7 +203,7 @@ class TransportAdapter:
             self._producer_paused = not self._producer_paused
             if self._producer_paused:
                 self._producer.pauseProducing()
-            else:
+            elif not self._transport.is_closing():  # else what waits for room is better not sent than lost
                 self._producer.resumeProducing()
 
     @property

@@ -345,7 +345,7 @@ class BlockingConnection(Attributes):
         """
         if time_limit is not None:
             check_number("time_limit", time_limit)
-        self.wait_for_more(self.something, time_limit)
+        self.waiter.wait(self.something, time_limit)
         if not self.dispatch():
             self.check()
 
@@ -404,21 +404,6 @@ class BlockingConnection(Attributes):
         """There is something to hand over, or nothing more to come."""
         return self._events.ready() or self._ended
 
-    def wait_for_more(self, ready: Callable[[], object], timeout: float | None) -> None:
-        """
-        L{Waiter.wait} for what may come behind any number of messages that nobody takes meanwhile, as the reply that a
-        handler waits for. So however many wait, the next are read.
-        """
-        who = object()
-        intake = self._core.intake
-        intake.expecting.add(who)  # not by a call into the loop's thread, which would take longer than most waits
-        try:
-            if intake.paused and not self._ended:
-                self.waiter.call(intake.resume)
-            self.waiter.wait(ready, timeout)
-        finally:
-            intake.expecting.discard(who)
-
     def event(self, owner: object, function: Callable[..., object], *arguments: Any) -> None:
         """In the loop's thread: hand this over to the program, in its turn. See L{Events.add}."""
         if len(self._events) >= MAX_EVENTS - 1:  # before it is there for another thread to take, and make room by that
@@ -474,12 +459,14 @@ class BlockingConnection(Attributes):
         waiter.batching = True
         try:
             for _ in range(len(self._events)):
-                event = self._events.take() if while_true() else None
+                if not while_true():
+                    break
+                self._make_room()  # which may raise, so nothing is taken before
+                event = self._events.take()
                 if event is None:
                     break
                 count += 1
                 try:
-                    self._make_room()
                     event[1](*event[2])
                 finally:
                     self._events.done(event)

@@ -56,10 +56,7 @@ class Intake:
         """A read is over, and somebody has enough: pause, unless somebody waits for what comes next."""
         if not self.paused and self.transport is not None and not self.expecting and not self._busy():
             self.paused = True
-            if self.expecting:  # since just now, by another thread, which has either seen C{paused} or is seen here
-                self.paused = False
-            else:
-                self.transport.pauseProducing()
+            self.transport.pauseProducing()
 
     def resume(self) -> None:
         """Read on: there is room again, or somebody begins to wait for an answer."""

@@ -31,9 +31,10 @@ class Memory:
 
         @param size: Of the message, in bytes.
         """
-        self.largest = 1 << (size - 1).bit_length()
-        with suppress(MemoryError):
-            bytes(min(4 * self.largest, MAX_BLOCK))  # a block by itself, no page of which is touched
+        before, self.largest = self.largest, 1 << (size - 1).bit_length()
+        if 4 * before < MAX_BLOCK:
+            with suppress(MemoryError):
+                bytes(min(4 * self.largest, MAX_BLOCK))  # larger than any before: by itself, and no page is touched
 
 
 #: Of this process.

@@ -453,9 +453,16 @@ class TransportAdapterTests(SynchronousTestCase):
         """asyncio logs each further write."""
         adapter, under = self.over(lambda: setattr(under, "closing", True))
         adapter.write(bytes(9 * HAND_ON))
-        self.assertEqual(len(under.taken), 1)
+        self.assertEqual((len(under.taken), self.core.flow), (1, []))
         adapter.connection_lost(ConnectionResetError())
         self.assertEqual(adapter.buffered, 0)
+
+    def test_a_transport_that_breaks_lets_nobody_go_on(self) -> None:
+        adapter, under = self.over(lambda: setattr(under, "waiting", HIGH_WATER + 1))
+        adapter.write(bytes(HAND_ON))
+        under.written = lambda: under.__dict__.update(waiting=0, closing=True)
+        adapter.write(bytes(2 * HAND_ON))
+        self.assertEqual((self.core.flow, adapter.buffered), (["pause"], 0))
 
     def test_who_is_told_of_pressure_relieves_it(self) -> None:
         """What counts is how much waits afterwards."""

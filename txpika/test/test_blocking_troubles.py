@@ -144,44 +144,8 @@ class TroublesTests(BlockingTestCase):
         self.within(lambda: [next(items) for _ in range(total)])
         self.assertEqual(self.channel.cancel(), 0)
 
-    def ask(self, ask: Any, replies: list[bytes]) -> None:
-        """As a client of a server does: publish, and look after events until the reply has come."""
-        before = len(replies)
-        ask.basic_publish("", self.echo, "x")
-        self.until(lambda: len(replies) > before)
-
-    def test_what_one_waits_for_comes_behind_what_nobody_takes(self) -> None:
-        """However much that is: between the messages that are iterated over, after those, and in a handler."""
-        other = self.connection.channel()
-        self.echo = other.queue_declare(exclusive=True).queue
-        replies: list[bytes] = []
-        other.basic_consume(lambda *message: replies.append(message[-1]), queue=self.echo, no_ack=True, block=False)
-        self.channel.publish_many(("", self.queue, b"x") for _ in range(10 * MAX_EVENTS))
-        items = self.channel.consume(self.queue, no_ack=True)
-        for _ in range(2):
-            next(items)
-            self.until_it_reads_no_more()
-            self.ask(other, replies)
-        self.channel.cancel()
-        self.channel.queue_purge(queue=self.queue)
-        self.channel.publish_many(("", self.queue, b"x") for _ in range(10 * MAX_EVENTS))
-        asked: list[int] = []
-
-        def handle(channel: Any, method: Any, properties: Any, body: bytes) -> None:
-            if not asked:
-                asked.append(1)
-                self.until_it_reads_no_more()
-                self.ask(other, replies)
-                asked.append(2)
-
-        self.channel.basic_consume(handle, queue=self.queue, no_ack=True, block=False)
-        self.until(lambda: len(asked) == 2)
-
-    def test_no_message_is_lost_when_there_cannot_be_room(self) -> None:
-        total = 2 * MAX_EVENTS
-        self.channel.publish_many(("", self.queue, b"%d" % number) for number in range(total))
-        items = self.channel.consume(self.queue, no_ack=True)
-        self.until_it_reads_no_more()
+    def interrupt_release(self) -> None:
+        """Have a signal's handler raise where there would be made room for more, once."""
         release = self.connection.release
 
         def fails(who: object) -> None:
@@ -189,14 +153,36 @@ class TroublesTests(BlockingTestCase):
             raise KeyboardInterrupt
 
         self.connection.release = fails  # type: ignore[method-assign]
+
+    def test_interrupted_between_messages_iterated_over(self) -> None:
+        """None is lost, and reading goes on."""
+        bodies = [b"%d" % number for number in range(3 * MAX_EVENTS)]
+        self.channel.publish_many(("", self.queue, body) for body in bodies)
+        items: Iterator[Any] = self.channel.consume(self.queue, no_ack=True)
+        self.until_it_reads_no_more()
+        self.interrupt_release()
         seen: list[bytes] = []
-        taken: Iterator[Any] = items
-        while len(seen) < total:
+        interrupted = 0
+        while len(seen) < len(bodies):
             try:
-                self.within(lambda: seen.append(next(taken)[-1]))  # noqa: B023
+                self.within(lambda: seen.append(next(items)[-1]))  # noqa: B023
             except KeyboardInterrupt:
-                taken = self.channel.consume(self.queue, no_ack=True)
-        self.assertEqual(seen, [b"%d" % number for number in range(total)])
+                interrupted += 1
+                items = self.channel.consume(self.queue, no_ack=True)
+        self.assertEqual((seen, interrupted), (bodies, 1))
+
+    def test_interrupted_between_events(self) -> None:
+        bodies = [b"%d" % number for number in range(3 * MAX_EVENTS)]
+        self.channel.publish_many(("", self.queue, body) for body in bodies)
+        seen: list[bytes] = []
+        self.channel.basic_consume(
+            lambda *message: seen.append(message[-1]), queue=self.queue, no_ack=True, block=False
+        )
+        self.until_it_reads_no_more()
+        self.interrupt_release()
+        self.assertRaises(KeyboardInterrupt, self.until, lambda: len(seen) == len(bodies))
+        self.until(lambda: len(seen) == len(bodies))
+        self.assertEqual(seen, bodies)
 
     def test_who_had_enough_and_ends_holds_up_nobody(self) -> None:
         for end in (self.channel.cancel, self.channel.close):

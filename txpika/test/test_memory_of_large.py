@@ -82,6 +82,11 @@ class ExpectTests(SynchronousTestCase):
     def test_never_more_than_counts(self) -> None:
         self.assertEqual(self.asked(1 << 62), [MAX_BLOCK // 1000])
 
+    def test_not_again_when_no_more_counts(self) -> None:
+        """It would come from the heap, and every page be touched."""
+        expecting = Memory()
+        self.assertLess(peaks_of(expecting.expect, (9_000_000, 17_000_000))[1], 1000)
+
     def test_there_is_none(self) -> None:
         def fails(size: int) -> bytes:
             raise MemoryError

@@ -8,6 +8,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txpika.core.calls import HeldPublish
+from txpika.core.memory import memory
 from txpika.core.outbound import MAX_PACKS, MAX_ROUTES
 from txpika.exceptions import OutboundBufferFull
 from txpika.parameters import ConnectionParameters
@@ -82,6 +84,13 @@ class FrameTests(Publishing):
         self.assertLessEqual(len(routes["", "q", False][1]), MAX_PACKS)
 
 
+class TooLarge(list[Any]):
+    """Pieces that there is no memory for all of."""
+
+    def __iter__(self) -> Any:
+        raise MemoryError
+
+
 class BoundTests(Publishing):
     """However much is published, what is kept of it has its limits."""
 
@@ -120,6 +129,7 @@ class BoundTests(Publishing):
     def test_the_body_of_one_that_waits_is_not_copied(self) -> None:
         peer = self.publishing(frame_max=131_072)
         peer.transport.producer.pauseProducing()
+        self.patch(memory, "largest", 1 << 30)  # else the first large message of the process asks for more, unused
         bodies = [b"x" * 1_000_000, b"y" * 100_000] * 10
         with Growth() as growth:
             published = [self.channel.basic_publish("", "q", body) for body in bodies]
@@ -130,6 +140,25 @@ class BoundTests(Publishing):
         self.assertEqual((peer.connection.held, [self.successResultOf(each) for each in published]), (0, [None] * 20))
 
     test_the_body_of_one_that_waits_is_not_copied.skip = SKIP  # type: ignore[attr-defined]
+
+    def test_no_memory_for_one_that_waits(self) -> None:
+        """Whoever published it hears so; the others are sent."""
+        for confirming in (False, True):
+            peer = self.publishing()
+            if confirming:
+                peer.confirming(self.channel)
+            peer.transport.producer.pauseProducing()
+            published = [self.channel.basic_publish("", "q", body) for body in (b"1", b"2", b"3")]
+            held = self.channel._core.outbox._queue[1]
+            assert isinstance(held, HeldPublish)
+            held.pieces = TooLarge(held.pieces)
+            peer.transport.producer.resumeProducing()
+            self.failureResultOf(published[1], MemoryError)
+            self.assertEqual([payload for kind, _, payload in peer.frames() if kind == 3], [b"1", b"3"])
+            if confirming:
+                peer.send(method(1, Basic.Ack(2, True)))
+            self.assertEqual([self.successResultOf(published[number]) for number in (0, 2)], [None, None])
+            self.assertEqual(peer.connection.held, 0)
 
     def test_without_confirms_a_transport_that_takes_nothing(self) -> None:
         peer = self.publishing(max_held=10_000)
