@@ -273,7 +273,7 @@ class BlockingChannel(BlockingMethods):
                         raise last.reason.with_outcome("closed")
                     return
                 last = next(reversed(self._consumers.values()))
-                self.connection.waiter.wait(self._something, None)
+                self.connection.patience.wait(self._waiter, self._something, None)
                 if not self.connection.dispatch(lambda: self._serving):
                     self._raise_reason()
         finally:
@@ -401,7 +401,7 @@ class BlockingChannel(BlockingMethods):
                 left = None if inactivity_timeout is None else since + inactivity_timeout - loop.seconds()
                 if left is not None and left <= 0:
                     break
-                connection.waiter.wait(something, left)
+                connection.patience.wait(connection.waiter, something, left)
                 connection.dispatch()
             yield message or (None, None, None)
 

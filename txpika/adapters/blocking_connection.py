@@ -12,13 +12,14 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from random import shuffle
-from threading import Lock
+from threading import Lock, get_ident
 from types import TracebackType
 from typing import Any, Self
 
 from txpika.adapters.attributes import Attributes
 from txpika.adapters.blocking_channel import BlockingChannel
 from txpika.adapters.blocking_events import MAX_EVENTS, Event, Events, Later
+from txpika.adapters.blocking_patience import Patience
 from txpika.adapters.blocking_retry import Retry
 from txpika.adapters.checking import check_channel_number, check_number, check_strategy, need_callback
 from txpika.adapters.dial import Dialling, tls_of
@@ -93,6 +94,7 @@ class BlockingConnection(Attributes):
         self._connecting = Lock()
         self._transport: SocketTransport | None = None
         self._holding = False
+        self.patience = Patience()
         self._ended = True
         self._reason: CloseReason | None = None
         self._on_blocked: list[Callable[..., object]] = []
@@ -163,6 +165,7 @@ class BlockingConnection(Attributes):
         self._reason = None
         self._transport = None
         self._core = Core(self.parameters, self.waiter.loop, self)
+        self.patience.intake = self._core.intake
         self._core.backpressure.set_multiplier(self._multiplier)
         self._core.backpressure.add_callback(self._pressed)
         hosts = list(self.parameters.hosts)
@@ -345,7 +348,7 @@ class BlockingConnection(Attributes):
         """
         if time_limit is not None:
             check_number("time_limit", time_limit)
-        self.waiter.wait(self.something, time_limit)
+        self.patience.wait(self.waiter, self.something, time_limit)
         if not self.dispatch():
             self.check()
 
@@ -359,7 +362,10 @@ class BlockingConnection(Attributes):
             seconds("duration", duration)
         deadline = self.waiter.loop.seconds() + duration
         while True:
-            self.process_data_events(max(0.0, deadline - self.waiter.loop.seconds()))
+            left = max(0.0, deadline - self.waiter.loop.seconds())
+            self.patience.wait(self.waiter, self.something, left, pause=True)
+            if not self.dispatch():
+                self.check()
             if self.waiter.loop.seconds() >= deadline:
                 return
 
@@ -455,9 +461,12 @@ class BlockingConnection(Attributes):
         """
         count = 0
         waiter = self.waiter
+        me = get_ident()
+        nested = me in self.patience.handling
         here = not waiter.batching
         waiter.batching = True
         try:
+            self.patience.handling.add(me)
             for _ in range(len(self._events)):
                 if not while_true():
                     break
@@ -466,6 +475,7 @@ class BlockingConnection(Attributes):
                 if event is None:
                     break
                 count += 1
+                self.patience.taken += 1
                 try:
                     event[1](*event[2])
                 finally:
@@ -475,6 +485,8 @@ class BlockingConnection(Attributes):
         finally:
             if here:
                 waiter.batching = False
+            if not nested:
+                self.patience.handling.discard(me)
         return count
 
     # For channels

@@ -121,6 +121,7 @@ class Iterated:
             if self._full and len(self._messages) <= MAX_EVENTS // 2 and not self.over:
                 self._make_room()
             message = self._messages.popleft()
+            self._channel.connection.patience.taken += 1
             if self.no_ack or self._acks.waits_for(message[0].delivery_tag):
                 return message
         return None

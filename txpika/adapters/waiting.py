@@ -52,6 +52,7 @@ class Waiter(Protocol):
     """
     What a blocking program waits with.
 
+    @ivar alone: While the program waits, no other thread of it can do anything.
     @ivar forked: This is a child of the process that made it. All it can do there is to be closed.
     @ivar batching: What is written by L{send} may wait for the loop's next turn.
     @ivar hold: Called by L{send} before it calls anything: L{flush} will follow.
@@ -59,6 +60,7 @@ class Waiter(Protocol):
     """
 
     loop: IOLoop
+    alone: bool
     closed: bool
     forked: bool
     batching: bool
@@ -102,6 +104,8 @@ class Waiter(Protocol):
 
 class Running:
     """Runs the loop in the program's own thread, while that waits."""
+
+    alone = True
 
     def __init__(self) -> None:
         self.loop = IOLoop()
@@ -264,6 +268,7 @@ class Threaded:
     @ivar busy: C{False}: no signal's handler interrupts that thread.
     """
 
+    alone = False
     busy = False
     batching = False
 

@@ -144,6 +144,51 @@ class TroublesTests(BlockingTestCase):
         self.within(lambda: [next(items) for _ in range(total)])
         self.assertEqual(self.channel.cancel(), 0)
 
+    def ask(self, channel: Any, replies: list[bytes]) -> None:
+        """As a client of a server does: publish, and look after events until the reply has come."""
+        before = len(replies)
+        channel.basic_publish("", self.echo, "x")
+        self.until(lambda: len(replies) > before)
+
+    def test_what_one_waits_for_comes_behind_what_nobody_takes(self) -> None:
+        """However much that is: between the messages that are iterated over, and in a handler."""
+        other = self.connection.channel()
+        self.echo = other.queue_declare(exclusive=True).queue
+        replies: list[bytes] = []
+        other.basic_consume(lambda *message: replies.append(message[-1]), queue=self.echo, no_ack=True, block=False)
+        self.channel.publish_many(("", self.queue, b"x") for _ in range(10 * MAX_EVENTS))
+        items = self.channel.consume(self.queue, no_ack=True)
+        for _ in range(2):
+            next(items)
+            self.until_it_reads_no_more()
+            self.ask(other, replies)
+        self.channel.cancel()
+        self.channel.queue_purge(queue=self.queue)
+        self.channel.publish_many(("", self.queue, b"x") for _ in range(10 * MAX_EVENTS))
+        asked: list[int] = []
+
+        def handle(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            if not asked:
+                asked.append(1)
+                self.until_it_reads_no_more()
+                self.ask(other, replies)
+                asked.append(2)
+
+        self.channel.basic_consume(handle, queue=self.queue, no_ack=True, block=False)
+        self.until(lambda: len(asked) == 2)
+
+    def test_who_looks_in_after_each_message_gets_no_more(self) -> None:
+        total = 10 * MAX_EVENTS
+        self.channel.publish_many(("", self.queue, b"x") for _ in range(total))
+        items = self.channel.consume(self.queue, no_ack=True)
+        self.until_it_reads_no_more()
+        for _ in range(100):
+            next(items)
+            self.connection.process_data_events(0)
+            self.connection.sleep(0)
+        assert self.channel._generator is not None
+        self.assertLess(len(self.channel._generator), total // 2)
+
     def interrupt_release(self) -> None:
         """Have a signal's handler raise where there would be made room for more, once."""
         release = self.connection.release

@@ -1,0 +1,82 @@
+# -*- test-case-name: txpika.test.test_blocking_patience -*-
+"""
+Waiting for what may lie behind messages that nobody takes.
+
+Reading pauses when much waits to be taken. But who would take it may be who waits: for the reply to a request, in a
+handler, or between the messages of C{consume}. Owns whether reading goes on for who waits. Knows how one waits, and the
+engine's intake; nothing of what is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import get_ident
+from typing import Protocol
+
+from txpika.adapters.waiting import Waiter
+
+#: Seconds in which nothing is taken, after which nobody is about to take anything.
+STANDSTILL = 1.0
+
+
+class Intake(Protocol):
+    """What is known here of a connection's L{txpika.core.intake.Intake}."""
+
+    full: set[object]
+    expecting: set[object]
+
+    def expect(self, who: object) -> None:
+        """Read on, whoever has enough."""
+
+
+class Patience:
+    """
+    Reading goes on at once for who waits in a handler, or as the only thread there is: nobody takes anything meanwhile.
+    For who only looks in, or sleeps, as programs do between messages to keep the connection alive, and for one of several
+    threads, it goes on when nothing was taken for L{STANDSTILL} since they began to.
+
+    @ivar intake: Of the present connection.
+    @ivar taken: Events and messages that were taken so far.
+    @ivar handling: Threads that are handing over events.
+    """
+
+    def __init__(self) -> None:
+        self.intake: Intake
+        self.taken = 0
+        self.handling: set[int] = set()
+        #: For each thread that has waited: what was taken then, and since when it is that much.
+        self._known: dict[int, tuple[int, float]] = {}
+
+    def wait(self, waiter: Waiter, ready: Callable[[], object], timeout: float | None, pause: bool = False) -> None:
+        """
+        L{Waiter.wait}, and raises what that does.
+
+        @param pause: It is for the time that one waits.
+        """
+        me, who, now = get_ident(), object(), waiter.loop.seconds()
+        taken, since = self._known.get(me, (-1, 0.0))
+        if taken != self.taken:
+            self._known[me] = self.taken, now
+            since = now
+        blocks = timeout != 0 and not pause and (waiter.alone or me in self.handling)
+        stands = blocks or now - since >= STANDSTILL
+        deadline = None if timeout is None else now + timeout
+        while True:
+            intake = self.intake
+            if not intake.full:
+                if waiter.wait(lambda: ready() or self.intake.full, timeout) and (not self.intake.full or ready()):
+                    return
+            else:
+                taken = self.taken
+                try:
+                    if stands and not ready():
+                        waiter.call(intake.expect, who)
+                    if waiter.wait(ready, STANDSTILL if timeout is None else min(timeout, STANDSTILL)):
+                        return
+                finally:
+                    intake.expecting.discard(who)
+                stands = self.taken == taken
+            if deadline is not None:
+                timeout = deadline - waiter.loop.seconds()
+                if timeout <= 0:
+                    return
