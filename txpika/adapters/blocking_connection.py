@@ -475,7 +475,8 @@ class BlockingConnection(Attributes):
                 if event is None:
                     break
                 count += 1
-                self.patience.taken += 1
+                if event[0] is not None:  # not a timer's, of which there may be always another one
+                    self.patience.taken += 1
                 try:
                     event[1](*event[2])
                 finally:

@@ -29,14 +29,34 @@ class Intake(Protocol):
         """Read on, whoever has enough."""
 
 
+class Asking:
+    """Who asks for more, until that is C{over}."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self.over = False
+
+    def begin(self) -> None:
+        """In the loop's thread, which may come to it when a signal's handler has ended the wait."""
+        self._intake.expect(self)
+        if self.over:
+            self.end()
+
+    def end(self) -> None:
+        """In any thread."""
+        self.over = True
+        self._intake.expecting.discard(self)
+
+
 class Patience:
     """
     Reading goes on at once for who waits in a handler, or as the only thread there is: nobody takes anything meanwhile.
-    For who only looks in, or sleeps, as programs do between messages to keep the connection alive, and for one of several
-    threads, it goes on when nothing was taken for L{STANDSTILL} since they began to.
+    For who only looks in, or sleeps, as programs do between messages to keep a connection alive, and for one thread of
+    several, it goes on when nothing was taken for L{STANDSTILL} since they began to. Then only a prefetch count, with
+    acks, limits what waits.
 
     @ivar intake: Of the present connection.
-    @ivar taken: Events and messages that were taken so far.
+    @ivar taken: Messages that were taken so far.
     @ivar handling: Threads that are handing over events.
     """
 
@@ -53,7 +73,7 @@ class Patience:
 
         @param pause: It is for the time that one waits.
         """
-        me, who, now = get_ident(), object(), waiter.loop.seconds()
+        me, now = get_ident(), waiter.loop.seconds()
         taken, since = self._known.get(me, (-1, 0.0))
         if taken != self.taken:
             self._known[me] = self.taken, now
@@ -64,18 +84,20 @@ class Patience:
         while True:
             intake = self.intake
             if not intake.full:
-                if waiter.wait(lambda: ready() or self.intake.full, timeout) and (not self.intake.full or ready()):
+                woken = waiter.wait(lambda: ready() or self.intake.full, timeout)
+                if woken and ((waiter.alone and not self.intake.full) or ready()):
                     return
             else:
                 taken = self.taken
+                asking = Asking(intake)
                 try:
                     if stands and not ready():
-                        waiter.call(intake.expect, who)
+                        waiter.call(asking.begin)
                     if waiter.wait(ready, STANDSTILL if timeout is None else min(timeout, STANDSTILL)):
                         return
                 finally:
-                    intake.expecting.discard(who)
-                stands = self.taken == taken
+                    asking.end()
+                stands = blocks or self.taken == taken
             if deadline is not None:
                 timeout = deadline - waiter.loop.seconds()
                 if timeout <= 0:

@@ -397,38 +397,40 @@ class Outbox:
             return
         written: list[HeldPublish] = []
         unwritten: list[tuple[HeldPublish, MemoryError]] = []
-        while queue and self.waiting is None:
-            item = queue[0]
-            held = isinstance(item, HeldPublish)
-            if held and not item.cancelled and not (self._gate.open and self.gate.open):
-                break
-            queue.popleft()
-            if isinstance(item, HeldPublish):
-                self._connection.held -= item.size
-                if item.cancelled:
-                    self._withdrawn -= 1
-                    continue
-                try:
-                    data = b"".join(item.pieces)
-                except MemoryError as error:
-                    item.discard()
-                    unwritten.append((item, error))
-                    continue
-                self._write_publish(item, data)
-                if self.confirms is None:
-                    written.append(item)
-            elif not (item.cancelled and item.optional):
-                self._write_call(item)
-            elif item.finish is not None:
-                item.finish(None, True)
-        if not queue:
-            self._connection.holding.pop(self, None)
-        self.update()
-        # Only now, when the way is clear again: who publishes from here takes the direct road.
-        for item in written:
-            item.callback(None)
-        for item, no_memory in unwritten:
-            item.errback(no_memory)
+        try:
+            while queue and self.waiting is None:
+                item = queue[0]
+                held = isinstance(item, HeldPublish)
+                if held and not item.cancelled and not (self._gate.open and self.gate.open):
+                    break
+                queue.popleft()
+                if isinstance(item, HeldPublish):
+                    self._connection.held -= item.size
+                    if item.cancelled:
+                        self._withdrawn -= 1
+                        continue
+                    try:
+                        data = b"".join(item.pieces)
+                    except MemoryError as error:
+                        item.discard()
+                        unwritten.append((item, error))
+                        continue
+                    self._write_publish(item, data)
+                    if self.confirms is None:
+                        written.append(item)
+                elif not (item.cancelled and item.optional):
+                    self._write_call(item)
+                elif item.finish is not None:
+                    item.finish(None, True)
+        finally:
+            if not queue:
+                self._connection.holding.pop(self, None)
+            self.update()
+            # Only now, when the way is clear again: who publishes from here takes the direct road.
+            for item in written:
+                item.callback(None)
+            for item, no_memory in unwritten:
+                item.errback(no_memory)
 
     def update(self) -> None:
         """Something that C{clear} depends on has changed."""

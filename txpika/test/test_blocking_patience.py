@@ -23,11 +23,13 @@ class PatienceTests(SynchronousTestCase):
         self.patience.intake = self.intake = Intake(lambda: False)
         self.intake.hold("somebody")
         self.waiter: Any = SimpleNamespace(
-            loop=SimpleNamespace(seconds=self.clock.seconds), alone=True, call=lambda function, who: function(who)
+            loop=SimpleNamespace(seconds=self.clock.seconds), alone=True, call=lambda function: function()
         )
         self.waiter.wait = self.passes
         #: For each time it was waited: how long it may take, and whether reading went on.
         self.waits: list[tuple[float | None, bool]] = []
+        #: What another thread does before the one that was woken looks again.
+        self.woken: Callable[[], object] = lambda: None
         #: What happens during each of them.
         self.events: list[Callable[[], object]] = []
         self.ready = False
@@ -37,9 +39,12 @@ class PatienceTests(SynchronousTestCase):
         self.waits.append((timeout, bool(self.patience.intake.expecting)))
         if self.events:
             self.events.pop(0)()
-        if not ready() and timeout is not None:
-            self.clock.advance(timeout)
-        return bool(ready())
+        woken = bool(ready())
+        if not woken:
+            self.assertIsNotNone(timeout, "it would wait for ever")
+            self.clock.advance(timeout or 0)
+        self.woken()
+        return woken
 
     def wait(self, timeout: float | None, pause: bool = False) -> list[tuple[float | None, bool]]:
         """@return: How it was waited."""
@@ -84,7 +89,8 @@ class PatienceTests(SynchronousTestCase):
         """Whoever else there is, none of its messages are taken."""
         self.waiter.alone = False
         self.patience.handling.add(get_ident())
-        self.assertEqual(self.wait(0.5), [(0.5, True)])
+        self.events = [self.take, self.take]
+        self.assertEqual(self.wait(2.5), [(STANDSTILL, True), (STANDSTILL, True), (0.5, True)])
         self.patience.handling.clear()
         self.take()
         self.assertEqual(self.wait(0.5), [(0.5, False)])
@@ -111,6 +117,26 @@ class PatienceTests(SynchronousTestCase):
         self.intake.release("somebody")
         self.events = [lambda: self.intake.hold("somebody"), self.becomes_ready]
         self.assertEqual(self.wait(None), [(None, False), (STANDSTILL, True)])
+
+    def test_somebody_had_enough_for_a_moment(self) -> None:
+        self.waiter.alone = False
+        self.intake.release("somebody")
+        self.events = [lambda: self.intake.hold("somebody"), self.becomes_ready]
+        self.woken = lambda: self.intake.release("somebody")
+        self.assertEqual(self.wait(None), [(None, False), (None, False)])
+
+    def test_interrupted_before_it_was_asked(self) -> None:
+        """The loop's thread comes to it afterwards."""
+        asked: list[Callable[[], None]] = []
+
+        def call(begin: Callable[[], None]) -> None:
+            asked.append(begin)
+            raise KeyboardInterrupt
+
+        self.waiter.call = call
+        self.assertRaises(KeyboardInterrupt, self.wait, None)
+        asked.pop()()
+        self.assertEqual(self.intake.expecting, set())
 
     def test_connected_again_meanwhile(self) -> None:
         """The one that counts is that of the new connection."""

@@ -177,6 +177,26 @@ class TroublesTests(BlockingTestCase):
         self.channel.basic_consume(handle, queue=self.queue, no_ack=True, block=False)
         self.until(lambda: len(asked) == 2)
 
+    def test_timers_do_not_count_as_messages(self) -> None:
+        other = self.connection.channel()
+        self.echo = other.queue_declare(exclusive=True).queue
+        replies: list[bytes] = []
+        other.basic_consume(lambda *message: replies.append(message[-1]), queue=self.echo, no_ack=True, block=False)
+        self.channel.publish_many(("", self.queue, b"x") for _ in range(10 * MAX_EVENTS))
+        next(self.channel.consume(self.queue, no_ack=True))
+        self.until_it_reads_no_more()
+
+        def tick() -> None:
+            if not replies:
+                self.connection.call_later(0.01, tick)
+
+        tick()
+        other.basic_publish("", self.echo, "x")
+        deadline = time.monotonic() + PATIENCE
+        while not replies:
+            self.assertLess(time.monotonic(), deadline, "it hangs")
+            self.connection.sleep(0.02)
+
     def test_who_looks_in_after_each_message_gets_no_more(self) -> None:
         total = 10 * MAX_EVENTS
         self.channel.publish_many(("", self.queue, b"x") for _ in range(total))
