@@ -144,6 +144,14 @@ class TroublesTests(BlockingTestCase):
         self.within(lambda: [next(items) for _ in range(total)])
         self.assertEqual(self.channel.cancel(), 0)
 
+    def echoing(self) -> tuple[Any, list[bytes]]:
+        """@return: A channel, and where each message to L{echo} comes that is published on it."""
+        other = self.connection.channel()
+        self.echo = other.queue_declare(exclusive=True).queue
+        replies: list[bytes] = []
+        other.basic_consume(lambda *message: replies.append(message[-1]), queue=self.echo, no_ack=True, block=False)
+        return other, replies
+
     def ask(self, channel: Any, replies: list[bytes]) -> None:
         """As a client of a server does: publish, and look after events until the reply has come."""
         before = len(replies)
@@ -152,10 +160,7 @@ class TroublesTests(BlockingTestCase):
 
     def test_what_one_waits_for_comes_behind_what_nobody_takes(self) -> None:
         """However much that is: between the messages that are iterated over, and in a handler."""
-        other = self.connection.channel()
-        self.echo = other.queue_declare(exclusive=True).queue
-        replies: list[bytes] = []
-        other.basic_consume(lambda *message: replies.append(message[-1]), queue=self.echo, no_ack=True, block=False)
+        other, replies = self.echoing()
         self.channel.publish_many(("", self.queue, b"x") for _ in range(10 * MAX_EVENTS))
         items = self.channel.consume(self.queue, no_ack=True)
         for _ in range(2):
@@ -178,10 +183,7 @@ class TroublesTests(BlockingTestCase):
         self.until(lambda: len(asked) == 2)
 
     def test_timers_do_not_count_as_messages(self) -> None:
-        other = self.connection.channel()
-        self.echo = other.queue_declare(exclusive=True).queue
-        replies: list[bytes] = []
-        other.basic_consume(lambda *message: replies.append(message[-1]), queue=self.echo, no_ack=True, block=False)
+        other, replies = self.echoing()
         self.channel.publish_many(("", self.queue, b"x") for _ in range(10 * MAX_EVENTS))
         next(self.channel.consume(self.queue, no_ack=True))
         self.until_it_reads_no_more()
