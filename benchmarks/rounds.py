@@ -99,16 +99,21 @@ class Run:
         """Measure everything."""
         for number, scenario in self.order():
             for peer, point in self.turns(scenario, number):
-                bar.set_description(f"round {number + 1} of {self._rounds}, {scenario.title}, {peer.name}")
+                done = number // scenario.times + 1
+                bar.set_description(f"round {done} of {self._rounds}, {scenario.title}, {peer.name}")
                 self.measure(scenario, number, peer, point)
             bar.update()
 
     def order(self) -> Iterator[tuple[int, Scenario]]:
-        """Yield each round and scenario, a round at a time: what slows the machine for a while slows all of them."""
+        """
+        Yield the number of each measurement, and its scenario, a round at a time: what slows the machine for a while
+        slows all of them.
+        """
         for number in range(self._rounds):
             for scenario in self._scenarios:
                 if number < scenario.most_rounds:
-                    yield number, scenario
+                    for time in range(scenario.times):
+                        yield number * scenario.times + time, scenario
 
     def turns(self, scenario: Scenario, number: int) -> list[tuple[Peer, int | None]]:
         """

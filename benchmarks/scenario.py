@@ -92,6 +92,7 @@ class Scenario:
     @ivar varied: What it varies between them.
     @ivar traced: Whether a second process of txpika measures the memory that Python itself asked for.
     @ivar most_rounds: As many rounds it is worth at most.
+    @ivar times: How often it is measured in a round, each time as in a round of its own.
     @ivar program: A module of L{benchmarks.clients} that measures whatever the peer is, and needs no broker; empty for
         the program of each peer.
     @ivar key: What C{--only} calls it. The name of its module.
@@ -111,6 +112,7 @@ class Scenario:
     varied: Varied = ""
     traced: bool = False
     most_rounds: int = 1_000
+    times: int = 1
     program: str = ""
     key: str = ""
     about: str = ""

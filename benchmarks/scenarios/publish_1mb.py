@@ -13,6 +13,7 @@ SCENARIO = Scenario(
     order=80,
     action="publish",
     size=MEGABYTE,
+    times=2,
     peers={
         "txpika twisted": 480,
         "txpika select": 60,

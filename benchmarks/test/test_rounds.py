@@ -96,6 +96,13 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(run.steps, 3)
         self.assertEqual([one["round"] for one in run.results["x"]["a"]], [0, 1])
 
+    def test_more_than_once_a_round(self) -> None:
+        scenarios = [scenario(key="x", peers={"a": 1, "b": 1}, times=2), scenario(key="y", peers={"c": 1})]
+        run = self.run_of(scenarios, 2)
+        self.assertEqual([name for name, _task, _program in self.measured], [*"abba", "c"] * 2)
+        self.assertEqual([one["round"] for one in run.results["x"]["b"]], [0, 1, 2, 3])
+        self.assertEqual(run.steps, 6)
+
     def test_those_who_are_not_there(self) -> None:
         """A library that is not installed takes no part."""
         run = Run(self.broker, "amqp://h/v", [scenario()], 1, {TXPIKA: Peer(TXPIKA)})
