@@ -99,8 +99,8 @@ class Run:
         """Measure everything."""
         for number, scenario in self.order():
             for peer, point in self.turns(scenario, number):
-                done = number // scenario.times + 1
-                bar.set_description(f"round {done} of {self._rounds}, {scenario.title}, {peer.name}")
+                present = number // scenario.times + 1
+                bar.set_description(f"round {present} of {self._rounds}, {scenario.title}, {peer.name}")
                 self.measure(scenario, number, peer, point)
             bar.update()
 
@@ -112,8 +112,8 @@ class Run:
         for number in range(self._rounds):
             for scenario in self._scenarios:
                 if number < scenario.most_rounds:
-                    for time in range(scenario.times):
-                        yield number * scenario.times + time, scenario
+                    for again in range(scenario.times):
+                        yield number * scenario.times + again, scenario
 
     def turns(self, scenario: Scenario, number: int) -> list[tuple[Peer, int | None]]:
         """

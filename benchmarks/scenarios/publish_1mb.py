@@ -13,6 +13,7 @@ SCENARIO = Scenario(
     order=80,
     action="publish",
     size=MEGABYTE,
+    # As in auto_ack_1mb: what RabbitMQ makes of such messages is not the same each time.
     times=2,
     peers={
         "txpika twisted": 480,

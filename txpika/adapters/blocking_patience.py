@@ -23,10 +23,12 @@ class Intake(Protocol):
     """What is known here of a connection's L{txpika.core.intake.Intake}."""
 
     full: set[object]
-    expecting: set[object]
 
     def expect(self, who: object) -> None:
         """Read on, whoever has enough."""
+
+    def expect_no_more(self, who: object) -> None:
+        """C{who} does not ask for that any more."""
 
 
 class Asking:
@@ -45,7 +47,7 @@ class Asking:
     def end(self) -> None:
         """In any thread."""
         self.over = True
-        self._intake.expecting.discard(self)
+        self._intake.expect_no_more(self)
 
 
 class Patience:
@@ -74,8 +76,8 @@ class Patience:
         @param pause: It is for the time that one waits.
         """
         me, now = get_ident(), waiter.loop.seconds()
-        taken, since = self._known.get(me, (-1, 0.0))
-        if taken != self.taken:
+        before, since = self._known.get(me, (-1, 0.0))
+        if before != self.taken:
             self._known[me] = self.taken, now
             since = now
         blocks = timeout != 0 and not pause and (waiter.alone or me in self.handling)

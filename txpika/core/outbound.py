@@ -136,8 +136,8 @@ class MessageEncoder:
         """
         A message whose body is empty or larger than one frame.
 
-        @return: Its frames in pieces, to be joined when they are written, so that the body is copied once, and only one
-            of those that wait.
+        @return: Its frames in pieces. Joined when they are written, and no earlier, the body is copied once, and while
+            it waits not at all.
         """
         if len(body) > memory.largest:
             memory.expect(len(body))

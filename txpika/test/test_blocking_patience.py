@@ -36,7 +36,7 @@ class PatienceTests(SynchronousTestCase):
 
     def passes(self, ready: Callable[[], object], timeout: float | None) -> bool:
         """Stands for a waiter's C{wait}."""
-        self.waits.append((timeout, bool(self.patience.intake.expecting)))
+        self.waits.append((timeout, bool(self.intake.expecting)))
         if self.events:
             self.events.pop(0)()
         woken = bool(ready())
