@@ -26,12 +26,12 @@ _SIZE = 13
 _ACK = 60 << 16 | 80
 _REJECT = 60 << 16 | 90
 _NACK = 60 << 16 | 120
-#: So many tags that need no ack are passed over one by one, more in a row at once.
+#: Up to this many tags in a row that need no ack are skipped one by one, more in one step.
 LEAP = 1000
 
 
 def check_tag(delivery_tag: object) -> None:
-    """@raise TypeError: when a program gives something else than an int for a delivery tag."""
+    """@raise TypeError: when a program passes anything but an int as a delivery tag."""
     if not isinstance(delivery_tag, int) or isinstance(delivery_tag, bool):
         raise TypeError(f"delivery_tag must be int, not {type(delivery_tag).__name__}")
 
@@ -39,10 +39,10 @@ def check_tag(delivery_tag: object) -> None:
 class Acks:
     """
     @ivar unacked: Delivery tags that wait for an ack, nack or reject, in order.
-    @ivar delivered: The highest delivery tag so far, but for direct replies.
-    @ivar pending: How many acks were made and are not yet written.
+    @ivar delivered: The highest delivery tag so far, not counting direct replies.
+    @ivar pending: How many acks were made but not yet written.
     @ivar in_vain: How many deliveries were settled after L{lapse}.
-    @ivar recovering: So many C{basic.recover} are not yet answered: the broker takes back what it delivers.
+    @ivar recovering: How many C{basic.recover} are unanswered: until they are, the broker takes back what it delivers.
     """
 
     __slots__ = (
@@ -103,18 +103,18 @@ class Acks:
             self.delivered = delivery_tag
 
     def waits_for(self, delivery_tag: int) -> bool:
-        """@return: Whether a delivery is to be settled."""
+        """@return: Whether a delivery is still to be settled."""
         return delivery_tag in self.unacked
 
     def ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """
-        C{basic.ack}. Acks made while one read is processed leave together; those in delivery order as one.
+        C{basic.ack}. Acks made while one read is processed leave together; those made in delivery order as one frame.
 
         @param delivery_tag: Of an unsettled delivery; 0 with C{multiple} for all so far.
-        @param multiple: And all unsettled ones before it.
+        @param multiple: Settle all unsettled ones before it, too.
         @raise StaleDelivery: when there is nothing to acknowledge. Nothing is written.
-        @raise TypeError: when C{multiple} is true and no bool.
-        @raise WrongThread: when called from another thread than the connection's.
+        @raise TypeError: when C{multiple} is true but not a bool.
+        @raise WrongThread: when called from a thread other than the connection's.
         """
         if get_ident() != self._thread:
             self._connection.check_thread()
@@ -131,7 +131,7 @@ class Acks:
             self._skip_settled(delivery_tag)
         if self._settled == delivery_tag - 1:
             self._settled = delivery_tag
-            # All unsettled tags up to this one are those acked since the last write: one frame can say so.
+            # The broker sees no unsettled tag up to this one but those acked since the last write: one frame will do.
             if self.pending:
                 self.pending += 1
                 self._pending_tag = delivery_tag
@@ -145,7 +145,7 @@ class Acks:
         self._outbox.write(_SETTLE.pack(FRAME_METHOD, self._channel.number, _SIZE, _ACK, delivery_tag, 0, FRAME_END))
 
     def write(self) -> None:
-        """Write the acks that were put off, as one frame."""
+        """Write the deferred acks as one frame."""
         if self.pending:
             multiple = self.pending > 1
             self.pending = 0
@@ -159,7 +159,7 @@ class Acks:
         C{basic.nack}.
 
         @raise StaleDelivery: as L{ack}.
-        @raise TypeError: when C{multiple} or C{requeue} is no bool: the wire has one bit for each.
+        @raise TypeError: when C{multiple} or C{requeue} is not a bool: the wire has one bit for each.
         """
         check_bit(multiple, "basic.nack: multiple")
         check_bit(requeue, "basic.nack: requeue")
@@ -170,7 +170,7 @@ class Acks:
         C{basic.reject}.
 
         @raise StaleDelivery: as L{ack}.
-        @raise TypeError: when C{requeue} is no bool.
+        @raise TypeError: when C{requeue} is not a bool.
         """
         check_bit(requeue, "basic.reject: requeue")
         self._settle(_REJECT, delivery_tag, False, int(requeue))
@@ -180,13 +180,13 @@ class Acks:
         unacked = self.unacked
         last = delivery_tag
         if multiple and not delivery_tag:
-            # On the wire 0 means whatever the broker has sent, also what is not here yet.
+            # On the wire 0 means whatever the broker has sent, including what has not arrived yet.
             last = next(reversed(unacked), 0)
         if last not in unacked:
             self._stale(delivery_tag, multiple)
             return
         if multiple:
-            # Each tag is passed once in the life of the channel.
+            # Each tag is visited once in the life of the channel.
             for tag in range(self._settled + 1, last + 1):
                 unacked.pop(tag, None)
             self._settled = last
@@ -198,7 +198,7 @@ class Acks:
         self._outbox.write(_SETTLE.pack(FRAME_METHOD, self._channel.number, _SIZE, method, last, bits, FRAME_END))
 
     def _skip_settled(self, before: int) -> None:
-        """Move C{_settled} over tags that need no ack any more, or never did, up to but without C{before}."""
+        """Move C{_settled} past tags that no longer need an ack, or never did, up to but not including C{before}."""
         if self._settled + 1 in self.unacked:
             return
         if not self.unacked:
@@ -208,7 +208,7 @@ class Acks:
         while settled < stop and settled + 1 not in self.unacked:
             settled += 1
         if settled == stop < before - 1 and settled + 1 not in self.unacked:
-            # Not for less: to find its first, a dictionary passes over all that were taken out before it.
+            # Only after a long run: to find its first key, a dictionary steps over all those deleted before it.
             settled = min(next(iter(self.unacked)), before) - 1
         self._settled = settled
 
@@ -230,8 +230,8 @@ class Acks:
 
     def lapse(self) -> None:
         """
-        The connection is lost, and its user goes on with another: the broker takes back what is unsettled. It may be
-        settled as before, once, which has no effect: nothing is written.
+        The connection is lost and its user goes on with another: the broker takes back what is unsettled. Each of these
+        may still be settled, once, to no effect: nothing is written.
         """
         self._lapsed = dict(self.unacked)
 
@@ -250,7 +250,7 @@ class Acks:
         """A transaction was rolled back (C{tx.rollback}): these tags are unsettled again."""
         if tags and self._channel.reason is None:
             in_order = sorted([*self.unacked, *tags])
-            self.unacked.clear()  # in place: the road of deliveries knows this very one
+            self.unacked.clear()  # in place: the short road holds this very dictionary
             self.unacked.update(dict.fromkeys(in_order))
             self._settled = min(self._settled, min(tags) - 1)
 
@@ -261,17 +261,17 @@ class Acks:
         self._connection.forget_shortcuts(self._channel.number)
 
     def recovered(self) -> None:
-        """C{basic.recover} was answered: what comes now is delivered anew, unless there is another one."""
+        """C{basic.recover} was answered: what comes now is delivered anew, unless another is unanswered."""
         self.recovering -= 1
 
     def end(self) -> None:
-        """The channel is closing: what is not acknowledged by now is not acknowledged on it any more."""
+        """The channel is closing: what is unacknowledged by now can no longer be acknowledged on it."""
         self.unacked.clear()
         self.pending = 0
 
 
 class SettlesNothing:
-    """What a direct reply is settled with: its tag may be that of another delivery, too."""
+    """What a direct reply is settled with: its tag may also be that of another delivery."""
 
     __slots__ = ()
 
@@ -293,7 +293,7 @@ class SettlesNothing:
 
 
 class NoAcks(SettlesNothing):
-    """The same, of a channel."""
+    """The same, for a given channel."""
 
     __slots__ = ("_acks",)
 

@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_engine -*-
 """
-The messages that arrive on one channel: deliveries, the answers to C{basic.get}, and what comes back.
+The messages that arrive on one channel: deliveries, answers to C{basic.get}, and returned messages.
 
 Owns the message being put together and where it goes once it is whole. Knows its channel; not how bytes become frames,
 nor what is written.
@@ -26,7 +26,7 @@ Kind = TypeVar("Kind", bound=Delivery)
 
 class Arrivals:
     """
-    @ivar content: The message that is arriving; C{None} between two.
+    @ivar content: The message that is arriving; C{None} between messages.
     """
 
     __slots__ = ("_channel", "_max_body_size", "content")
@@ -41,7 +41,7 @@ class Arrivals:
 
     def announced(self, method: Method) -> None:
         """
-        A method that brings a message with it.
+        A method that announces a message.
 
         @raise ProtocolError: when nobody asked for it, or its delivery tag is out of order.
         """
@@ -92,7 +92,7 @@ class Arrivals:
             self._returned(method, content, body)
         elif isinstance(method, Basic.Deliver) and channel.reason is None:
             channel.consumers.delivered(method, content, body)
-        # Else nobody takes it any more, and the broker requeues it when the channel is closed.
+        # Otherwise nobody takes it any more, and the broker requeues it when the channel is closed.
 
     def _got(self, method: Basic.GetOk, content: Content, body: bytes) -> None:
         delivery = self.delivery(GotDelivery, method, content, body, "", True)
@@ -108,7 +108,7 @@ class Arrivals:
         consumer_tag: str,
         no_ack: bool,
     ) -> Kind:
-        """Make one of C{kind} of what arrived; unless C{no_ack}, it waits for its ack from now on."""
+        """Make a C{kind} of what arrived; unless C{no_ack}, it waits for its ack from now on."""
         acks: Settling = self._channel.acks
         if not no_ack:
             self._channel.acks.unacked[method.delivery_tag] = None

@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_backpressure -*-
 """
-Notice that the network takes less than the program gives, by the average size of a frame.
+Notice when the network takes less than the program writes, measured in frames of average size.
 
 Owns a multiplier and whom to tell. Knows running totals and how much is buffered; whoever flushes a buffer asks it.
 """
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-#: So many average frames may be buffered before somebody is told.
+#: How many average frames may be buffered before anybody is told.
 DEFAULT_MULTIPLIER = 10
 
 
 class SentCounts(Protocol):
-    """What is read of a connection: running totals."""
+    """What is read from a connection: running totals."""
 
     bytes_sent: int
     frames_sent: int
@@ -28,7 +28,7 @@ class Backpressure:
 
     def __init__(self, counts: SentCounts, held: Callable[[], int] = lambda: 0) -> None:
         """
-        @param held: How many bytes wait before the buffer of the transport, for their turn there.
+        @param held: Returns how many bytes wait for their turn to enter the transport's buffer.
         """
         self._counts = counts
         self._held = held
@@ -46,7 +46,7 @@ class Backpressure:
     def set_multiplier(self, multiplier: float) -> None:
         """
         @param multiplier: How many average frames may be buffered, above 0.
-        @raise TypeError: when it is no number.
+        @raise TypeError: when it is not a number.
         @raise ValueError: when it is not above 0.
         """
         if not isinstance(multiplier, int | float) or isinstance(multiplier, bool):
@@ -62,10 +62,10 @@ class Backpressure:
 
     def flushed(self, buffered: int) -> bool:
         """
-        The transport took what it takes for now.
+        The transport has taken what it takes for now.
 
         @param buffered: Bytes that are left.
-        @return: Whether they are too many, with those that wait for their turn. Then the callbacks were called.
+        @return: Whether they and those waiting for their turn are too many. If so, the callbacks were called.
         """
         if buffered + self._held() <= self.multiplier * self.average_frame_size:
             return False

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from txpika.core.calls import HeldPublish
 from txpika.interfaces import Clock
 
-#: What ends within this many seconds ends now: the timer was set for it, and sums of fractions do not come out even.
+#: What is due within this many seconds is due now: the timer was set for it, and sums of fractions are inexact.
 GRAIN = 0.001
 
 
@@ -21,7 +21,7 @@ class Holding(Protocol):
     """What is known here of a channel's L{txpika.core.outbox.Outbox}."""
 
     def expire(self, now: float, timeout: float) -> float | None:
-        """Give up messages held for C{timeout}; return since when the oldest of the others waits."""
+        """Give up messages held for C{timeout}; return since when the oldest of the rest has waited."""
 
     def give_up_unconfirmed(self, timeout: float) -> None:
         """Give up waiting for the outcome of messages that were written."""
@@ -29,7 +29,7 @@ class Holding(Protocol):
 
 class Blocking:
     """
-    The patience of one connection. Without a C{blocked_timeout} there is no end to it.
+    The patience of one connection; endless without a C{blocked_timeout}.
     """
 
     __slots__ = ("_blocked", "_clock", "_holding", "_timeout", "_timer")
@@ -46,13 +46,13 @@ class Blocking:
         self._timer: Any = None
 
     def blocked(self) -> None:
-        """The broker blocked the connection. Whatever waits already begins to count now."""
+        """The broker blocked the connection. For whatever waits already, the time counts from now."""
         self._blocked = True
         if self._timeout is not None:
             self._timer = self._clock.callLater(self._timeout, self._first, self._clock.seconds())
 
     def stop(self) -> None:
-        """It is blocked no more, or is gone."""
+        """The connection is no longer blocked, or is gone."""
         self._blocked = False
         if self._timer is not None:
             self._timer.cancel()
@@ -67,7 +67,7 @@ class Blocking:
 
     def _first(self, since: float) -> None:
         """
-        What was written before C{since} was not confirmed all the time since then, either.
+        What was written before C{since} has not been confirmed in all that time, either.
         """
         assert self._timeout is not None
         self._expire()
@@ -82,5 +82,5 @@ class Blocking:
         waiting = [since for since in oldest if since is not None]
         if waiting and self._blocked:
             if self._timer is not None:
-                self._timer.cancel()  # of a message that began to wait only now
+                self._timer.cancel()  # set for a message that began to wait just now
             self._timer = self._clock.callLater(min(waiting) + self._timeout - now, self._expire)

@@ -3,7 +3,7 @@
 One channel of the engine: what it can be asked for, and what the broker's answers mean.
 
 Owns the state of the channel, from its opening to its end, and its modes. Knows the connection below it; nothing of
-Deferreds, callbacks' arguments or loops. The order of what is written is L{txpika.core.outbox}'s.
+Deferreds, callback arguments or loops. The order of what is written is L{txpika.core.outbox}'s.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Channel:
     @ivar publish: L{Outbox.publish}.
     @ivar call: L{Outbox.call}.
     @ivar consumers: Who takes its deliveries.
-    @ivar acks: Of its deliveries.
+    @ivar acks: The acks of its deliveries.
     @ivar arrivals: Its messages from the broker.
     @ivar ended: It is closed.
     @ivar opened: The completion of its opening.
@@ -80,9 +80,9 @@ class Channel:
         Open it.
 
         @param number: Its number on the wire, from 1.
-        @param completion: Makes what each call returns, an L{ICompletion}; may be called with a canceller, which it
-            calls with itself when its caller stops waiting. If it has an C{announce}, that is told of those about to
-            succeed: see L{Confirms.__init__}.
+        @param completion: Makes what each call returns, an L{ICompletion}. It may be given a canceller, which is called
+            with that completion when its caller stops waiting. If it has an C{announce}, that is told of completions
+            about to succeed: see L{Confirms.__init__}.
         @param timeout: How long to wait for the broker to open it, in seconds.
         """
         self._connection = connection
@@ -109,7 +109,7 @@ class Channel:
         return self.face
 
     def check_thread(self) -> None:
-        """@raise WrongThread: when called from another thread than the connection's."""
+        """@raise WrongThread: when called from a thread other than the connection's."""
         self._connection.check_thread()
 
     @property
@@ -128,7 +128,7 @@ class Channel:
 
     def confirm_select(self, nowait: bool = False, timeout: float | None = None) -> Any:
         """
-        C{confirm.select}. Once is enough, more are harmless.
+        C{confirm.select}. Once is enough; repeating it is harmless.
 
         @return: A completion that ends with C{Confirm.SelectOk}; C{None} with C{nowait}.
         """
@@ -145,7 +145,7 @@ class Channel:
 
     def tx_select(self, timeout: float | None = None) -> Any:
         """
-        C{tx.select}: publishes and acks take effect at each L{tx_commit} only.
+        C{tx.select}: publishes and acks take effect only at each L{tx_commit}.
 
         @return: A completion that ends with C{Tx.SelectOk}.
         @raise ValueError: in confirm mode.
@@ -166,7 +166,7 @@ class Channel:
 
     def tx_rollback(self, timeout: float | None = None) -> Any:
         """
-        C{tx.rollback}: publishes since the last commit are dropped; deliveries acknowledged since are not.
+        C{tx.rollback}: publishes since the last commit are dropped; deliveries acknowledged since are unsettled again.
 
         @return: A completion that ends with C{Tx.RollbackOk}.
         @raise ValueError: when there was no L{tx_select}.
@@ -180,7 +180,7 @@ class Channel:
         completion = self.call(method, None, timeout, optional=False)
         settled = self.acks.settled_in_transaction()
         if undo:
-            # From now on, not from the reply on: what is called next is written behind it.
+            # From now on, not from the reply on: what is called next is written after it.
             self.acks.restore(settled)
         return completion
 
@@ -207,8 +207,8 @@ class Channel:
 
     def recover(self, timeout: float | None = None) -> Any:
         """
-        C{basic.recover}: all deliveries not yet acknowledged go back to their queues, and cannot be acknowledged any
-        more. It is written even if its caller gives up.
+        C{basic.recover}: all deliveries not yet acknowledged go back to their queues, and can no longer be
+        acknowledged. It is written even if its caller gives up.
 
         @return: A completion that ends with C{Basic.RecoverOk}.
         """
@@ -225,7 +225,7 @@ class Channel:
 
     def confirmed(self, number: int, bits: int) -> None:
         """
-        C{basic.ack}, on the short road: a publish and its own confirm take 3.2 us in memory, not 4.1 (3.11).
+        C{basic.ack}, on the short road: a publish and its own confirm take 3.2 us in memory instead of 4.1 (3.11).
 
         @raise ProtocolError: when it is out of place.
         """
@@ -264,12 +264,12 @@ class Channel:
         self.state = CHANNEL[self.state, method.NAME]
         if isinstance(method, Methods.Close):
             self.outbox.write_method(Methods.CloseOk())
-            # Where it crosses ours it is still what calls and publishes under way have failed for.
+            # Even where it crosses ours, it is the reason for which calls and publishes under way have failed.
             self.outbox.reason = reason = ChannelClosed(
                 method.reply_text, method.reply_code, method.class_id, method.method_id, initiator="peer"
             )
             if self.state == CLOSING and not self.awaits(Methods.CloseOk()):
-                # Ours waits behind what met with this one, and will not be written any more.
+                # Ours is queued behind a call that the broker's close leaves unanswered, so it will never be written.
                 self.state = CHANNEL[self.state, LOST]
             if self.state == CLOSED:
                 self.end(reason)
@@ -284,10 +284,10 @@ class Channel:
             self._replied(method)
 
     def _replied(self, method: Method) -> None:
-        waiting = self.outbox.waiting  # as L{awaits}, on a road that is to be short
+        waiting = self.outbox.waiting  # L{awaits} in place, as this road must be short
         if waiting is None or method.INDEX not in waiting.replies:
             if self.state == CLOSING:
-                return  # on its way when this side gave the channel up
+                return  # was on its way when this side gave up the channel
             raise ProtocolError(f"{method.NAME} on channel {self.number}, which nothing asked for", COMMAND_INVALID)
         self._complete(method)
 
@@ -325,7 +325,7 @@ class Channel:
         return waiting is not None and method.INDEX in waiting.replies
 
     def got(self, method: Method, result: Any) -> None:
-        """The message that C{basic.get} asked for is whole, unless this side gave the channel up meanwhile."""
+        """The message C{basic.get} asked for is whole; ignored if this side has given up the channel meanwhile."""
         if self.awaits(method):
             self._complete(result)
 
@@ -333,11 +333,11 @@ class Channel:
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
         """
-        Close it, after what was called before. Its listener hears when it is done. Deliveries not yet acknowledged
-        go back to their queue. Harmless when it is closed or closing.
+        Close it, after all calls made before. Its listener is told when it is done. Deliveries not yet acknowledged go
+        back to their queue. Harmless when it is closed or closing.
 
         @raise ValueError: when C{reply_code} is not from 0 to 65535.
-        @raise TypeError: when an argument is of a wrong type.
+        @raise TypeError: when an argument is of the wrong type.
         """
         self._connection.check_thread()
         reason = ChannelClosed(cut_text("reply_text", reply_text), integer("reply_code", reply_code, 0, 65535))
@@ -345,7 +345,7 @@ class Channel:
             self._close(reason, False)
 
     def fail(self, text: str, reply_code: int) -> None:
-        """The broker did on this channel what cannot be: everything on it fails, and it is closed with that code."""
+        """The broker did on this channel what it must not: everything on it fails, and it is closed with that code."""
         if self.reason is None:
             self._close(ChannelClosed(text, reply_code), True)
 
@@ -357,7 +357,7 @@ class Channel:
         self.state = CHANNEL[self.state, CLOSE]
         self.outbox.stop(reason)
         self.outbox.close(call, at_once)
-        self.consumers.end(self.reason)  # which tells the program: after that nothing comes from here
+        self.consumers.end(self.reason)  # last, as it tells the program: nothing comes after it
 
     def lost(self, reason: CloseReason) -> None:
         """The connection is closed, and so is this channel."""
@@ -366,7 +366,7 @@ class Channel:
             self.end(reason)
 
     def end(self, reason: CloseReason) -> None:
-        """Nothing more will happen on this channel: everything that waits for something hears so, once."""
+        """Nothing more will happen on this channel: whatever still waits is told so, once."""
         self.outbox.stop(reason)
         self.arrivals.content = None
         self._connection.release(self)

@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_engine -*-
 """
-Which publishes of one channel wait for the broker's word, and what it was.
+Which publishes of one channel wait for the broker's verdict, and what it was.
 
 Owns the sequence numbers of a channel in confirm mode (rabbitmq.com/docs/confirms). Knows completions and returned
 messages; never a frame or the wire. A publish ends once: acked, nacked, returned, or unknown.
@@ -20,10 +20,10 @@ from txpika.message import ReturnedMessage
 #: L{KEY_BYTES}. The message itself is never marked. Without the body, a message returned because its queue went away
 #: would be taken for an earlier one that reached the queue and waits for the broker's disk.
 Key = tuple[str, str, bytes, int, bytes]
-#: As much of a body as tells most messages apart, in bytes; a body that is not longer is not copied for it.
+#: Enough of a body to tell most messages apart, in bytes; a body no longer than this is not copied for it.
 KEY_BYTES = 256
 
-#: Numbers that are passed one by one, whether they are settled or not.
+#: Up to this many numbers are visited one by one, settled or not.
 LEAP = 1000
 #: Settled numbers tolerated among the keys of mandatory publishes before they are swept out.
 SWEEP = 256
@@ -48,8 +48,8 @@ class Confirms:
 
     def __init__(self, announce: Callable[..., None] | None = None) -> None:
         """
-        @param announce: Called before several completions end with C{None}, in their order: with L{unconfirmed}, their
-            numbers (some of which may be gone), and a function that ends the one of a number at once.
+        @param announce: Called before several completions end with C{None}, in order: with L{unconfirmed}, their
+            numbers (some of which may be gone), and a function that ends the completion of a number at once.
         """
         self._announce = announce
         self._taking = False
@@ -86,19 +86,19 @@ class Confirms:
         """
         A message came back: it belongs to the earliest mandatory publish like it that is neither settled nor returned.
 
-        @param whole: The beginning of the body in C{key} is known; it is not when the body was over the limit.
+        @param whole: Whether C{key} holds the beginning of the body; it does not when the body was over the limit.
         @return: Whether there is such a publish.
         """
         number = self._take(key) if whole else None
         if number is None:
-            # Its body is not known, or the broker has changed it: RabbitMQ takes the header BCC out of what it returns.
+            # Its body is unknown, or the broker has changed it: RabbitMQ strips the BCC header from what it returns.
             number = self._take_like(key)
         if number is not None:
             self._returned[number] = message
         return number is not None
 
     def _take(self, key: Key) -> int | None:
-        """The earliest unsettled publish of C{key}, which is not looked for any more."""
+        """Take out the earliest unsettled publish of C{key}."""
         numbers = _several(self._mandatory.pop(key, None))
         while numbers:
             number = numbers.popleft()
@@ -110,7 +110,7 @@ class Confirms:
         return None
 
     def _take_like(self, key: Key) -> int | None:
-        """The earliest unsettled publish with the exchange and routing key of C{key}, of its size if there is one."""
+        """Take out the earliest unsettled publish with exchange and routing key of C{key}, preferably of its size."""
         candidates = [
             (other[3] != key[3], number, other)
             for other, alike in self._mandatory.items()
@@ -125,7 +125,7 @@ class Confirms:
         The broker's C{basic.ack} or C{basic.nack}.
 
         @param number: The publish it is about; 0 with C{multiple} means all so far.
-        @param multiple: All unsettled publishes up to and with C{number}, which itself may be settled already.
+        @param multiple: All unsettled publishes up to and including C{number}, which itself may be settled already.
         @return: C{False} when the broker names a publish that was never made or that it settled before.
         """
         if not multiple:
@@ -138,8 +138,8 @@ class Confirms:
             number = self.last
         if number > self.last:
             return False
-        # Each number has one turn in the life of the channel, however the broker groups them; or each that is left,
-        # where single acks have left few; not for few numbers, as a dictionary that was large takes long to walk.
+        # Each number is visited once in the life of the channel, however the broker groups them; or only those left,
+        # where single acks have left few. Not for few numbers: a dictionary that was once large takes long to walk.
         numbers: Iterable[int] = range(self._lowest, number + 1)
         if number - self._lowest > max(2 * len(self.unconfirmed), LEAP):
             numbers = [each for each in self.unconfirmed if each <= number]
@@ -154,7 +154,7 @@ class Confirms:
 
     def _take_acked(self, number: int) -> None:
         if self._taking:
-            return  # who is resumed by another one waits for its turn: they would nest without end
+            return  # one resumed by another waits its turn, or they would nest without end
         completion = self.unconfirmed.pop(number, None)
         if completion is not None:
             self._taking = True
@@ -180,7 +180,7 @@ class Confirms:
         self._mandatory.clear()
 
     def _complete(self, number: int, completion: ICompletion, acked: bool) -> None:
-        # RabbitMQ acks a message it returned: the return is its outcome.
+        # RabbitMQ acks a message even after returning it: the return is its outcome.
         message = self._returned.pop(number, None) if self._returned else None
         if message is not None:
             completion.errback(ReturnedError(message))
@@ -190,7 +190,7 @@ class Confirms:
             completion.errback(NackError(f"the broker refused publish {number} of this channel (basic.nack)"))
 
     def _sweep(self) -> None:
-        """Forget the keys of settled publishes, which nothing returned."""
+        """Forget the keys of settled publishes, which were never returned."""
         kept: dict[Key, int | deque[int]] = {}
         self._mandatory_count = 0
         for key, alike in self._mandatory.items():

@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_engine -*-
 """
-One connection of the engine: bytes of the broker in, bytes for it out.
+One connection of the engine: bytes from the broker in, bytes to the broker out.
 
 Owns the handshake, the close from either side, the channels' numbers, the heartbeat, and what happens when the broker
 breaks the protocol. Knows a transport and a clock; nothing of how either works, or of who uses the channels.
@@ -71,7 +71,7 @@ from txpika.spec import (
 )
 from txpika.spec import Connection as Methods
 
-#: Part of the close timeout that calls and confirmations under way may take before C{connection.close} is sent.
+#: Share of the close timeout that calls and confirmations under way may take before C{connection.close} is sent.
 DRAIN_SHARE = 0.8
 #: How long the transport may take to flush and close once the protocol is over, in seconds.
 FLUSH_TIMEOUT = 5.0
@@ -84,7 +84,7 @@ class Connection:
     @ivar state: One of L{txpika.core.states}.
     @ivar reason: Why it is closed or closing; C{None} while it is not.
     @ivar tuned: What was agreed on.
-    @ivar receiver: What cuts what comes into frames.
+    @ivar receiver: Cuts what comes in into frames.
     @ivar channels: Open channels by number.
     @ivar gate: Whether messages may be written; closed by the transport and by resource alarms.
     @ivar wire: Where bytes leave, with totals of bytes and frames.
@@ -93,15 +93,15 @@ class Connection:
     @ivar intake: Whether the transport reads.
     @ivar blocking: How long messages wait while the broker blocks the connection.
     @ivar backpressure: Whether too much is buffered, by the average size of a frame.
-    @ivar server_properties: What the broker says of itself.
-    @ivar failing: Called with the reason when it is over, before anything on it hears so.
-    @ivar reading: Bytes of the broker are being processed right now: what is written leaves at the end of that.
+    @ivar server_properties: What the broker says about itself.
+    @ivar failing: Called with the reason when it is over, before anything on it is told.
+    @ivar reading: Bytes from the broker are being processed right now: what is written leaves when that is done.
     @ivar draining: L{close} was called and waits for what is under way.
     @ivar held: Bytes of messages that wait in channels.
-    @ivar holding: The channels they wait in, the one first whose turn is next.
+    @ivar holding: The channels they wait in, next in turn first.
     @ivar underway: The channels that may wait for the broker.
     @ivar acking: Those with acks to write when the read is over.
-    @ivar ignored: Counts, by kind, what the broker sent in vain and was let pass.
+    @ivar ignored: How often, by kind, something that the broker sent was ignored.
     """
 
     def __init__(self, parameters: ConnectionParameters, clock: Clock, listener: ConnectionListener) -> None:
@@ -148,16 +148,16 @@ class Connection:
 
     @property
     def in_handshake(self) -> bool:
-        """Whether it is not open yet, and may still be."""
+        """Whether it is not open yet but may still be."""
         return self.state in IN_HANDSHAKE
 
     # The transport
 
     def connection_made(self, transport: ITransport, refusal: CloseReason | None = None) -> None:
         """
-        There is a transport: begin the handshake, when the credentials are known; else L{begin} does.
+        There is a transport: begin the handshake if the credentials are known; otherwise L{begin} does.
 
-        @param refusal: Why nothing may be said over this transport; it is dropped then.
+        @param refusal: Why nothing may be said over this transport, which is then dropped.
         """
         self.thread = get_ident()
         self.wire.connected(transport)
@@ -175,7 +175,7 @@ class Connection:
             self._timers.start("handshake", max(timeout, 0.0), self._handshake_too_long)
 
     def begin(self, credentials: Any) -> None:
-        """Speak up, as whom: C{credentials} is an L{ICredentials}. Harmless when the connection has ended."""
+        """Begin to talk, logging in with C{credentials}, an L{ICredentials}. Harmless when the connection has ended."""
         if self.state == AWAITING_CREDENTIALS:
             self.state = CONNECTION[self.state, BEGIN]
             self._credentials = credentials
@@ -183,7 +183,7 @@ class Connection:
 
     def data_received(self, data: bytes) -> None:
         """
-        Bytes of the broker, any number.
+        Bytes from the broker, any number.
         """
         self.wire.bytes_received += len(data)
         if self.reading:
@@ -197,7 +197,7 @@ class Connection:
         except ProtocolError as error:
             self._protocol_error(error)
         except BaseException:
-            # Somebody's callback let it through, which none may. Where in the bytes we are is lost with it.
+            # A callback let it through, which none may do. Our place in the bytes is lost with it.
             self._abort(ConnectionLost("a callback raised through the protocol engine", initiator="local"))
             raise
         finally:
@@ -226,11 +226,11 @@ class Connection:
         self._listener.ended(self.reason)
 
     def pauseProducing(self) -> None:
-        """The transport buffers enough: hold messages back. It may say so from inside C{write}."""
+        """The transport has buffered enough: hold messages back. It may say so from inside C{write}."""
         self.gate.close(TRANSPORT)
 
     def resumeProducing(self) -> None:
-        """The transport takes more."""
+        """The transport takes more again."""
         self.wire.together(self.gate.reopen, TRANSPORT)
 
     def stopProducing(self) -> None:
@@ -240,7 +240,7 @@ class Connection:
     # Who uses it
 
     def check_thread(self) -> None:
-        """@raise WrongThread: when called from another thread than the connection's."""
+        """@raise WrongThread: when called from a thread other than the connection's."""
         if get_ident() != self.thread:
             raise WrongThread("a connection was used from a thread that is not its own; nothing was done")
 
@@ -307,7 +307,7 @@ class Connection:
         self.ignore("frame of a closed channel")
 
     def ignore(self, what: str) -> None:
-        """Count something of the broker's that is let pass."""
+        """Count something from the broker that is ignored."""
         self.ignored[what] += 1
 
     def decode(self, payload: bytes) -> Method:
@@ -408,7 +408,7 @@ class Connection:
             if not self.gate.open or not self.holding:
                 break
             outbox = next(iter(self.holding))
-            self.holding[outbox] = self.holding.pop(outbox)  # others come before it next time
+            self.holding[outbox] = self.holding.pop(outbox)  # others go before it next time
             outbox.advance()
 
     def update_secret(
@@ -417,7 +417,7 @@ class Connection:
         """
         C{connection.update-secret}: a new token before the old one expires (rabbitmq.com/docs/oauth2).
 
-        @param method: Which does not show the secret, as bytes would in a traceback.
+        @param method: Does not show the secret, as bytes would in a traceback.
         @param completion: See L{Channel.__init__}.
         @return: A completion that ends with C{Connection.UpdateSecretOk}.
         @raise CloseReason: when the connection is not open.
@@ -451,7 +451,7 @@ class Connection:
         @param timeout: How long to wait for the broker, in seconds.
         @raise CloseReason: when the connection is not open.
         @raise NoFreeChannels: when all numbers are in use.
-        @raise InvalidChannelNumber: when that number is in use, or over what the broker allows.
+        @raise InvalidChannelNumber: when that number is in use, or above what the broker allows.
         """
         self.check_thread()
         self._check_open()
@@ -480,15 +480,15 @@ class Connection:
         self.check_drained()
 
     def forget_shortcuts(self, number: int, consumer_tag: bytes | None = None) -> None:
-        """What the short road knows of a consumer, or of a whole channel, is no longer so."""
+        """What the short road knows of a consumer, or of a whole channel, no longer holds."""
         self.receiver.forget(number, consumer_tag)
 
     # The end
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
         """
-        Close it: let what is under way end, then say so to the broker, then hang up. All of it takes at most
-        C{close_timeout}; the listener hears of it at the end. Harmless when it is closed or closing.
+        Close it: let what is under way finish, tell the broker, then hang up. All of it takes at most C{close_timeout};
+        the listener is told at the end. Harmless when it is closed or closing.
         """
         self.check_thread()
         reason = ConnectionClosed(cut_text("reply_text", reply_text), integer("reply_code", reply_code, 0, 65535))
@@ -510,7 +510,7 @@ class Connection:
         self.check_drained()
 
     def check_drained(self) -> None:
-        """Something ended: if it is the last that a close waits for, go on with that."""
+        """Something ended: if it was the last thing a close waits for, go on with that."""
         if self.draining and self.state == OPEN and not self._waiting():
             self._send_close()
 
@@ -548,7 +548,7 @@ class Connection:
         self.acking.clear()
 
     def _finish(self, reason: CloseReason, event: str) -> None:
-        """Nothing more goes out, and everything that waits for something hears why, once."""
+        """Nothing more goes out, and whatever still waits is told why, once."""
         self.state = CONNECTION[self.state, event]
         if self.reason is None:
             self.reason = reason
@@ -563,7 +563,7 @@ class Connection:
         self._timers.stop("drain")
         self.blocking.stop()
         for outbox in self._outboxes():
-            outbox.stop(self.reason)  # all of them before anybody hears of it, who may turn to another channel
+            outbox.stop(self.reason)  # all of them before anybody is told, who might turn to another channel
         self._secret_updates.lost(self.reason)
         for channel in list(self.channels.values()):
             channel.lost(self.reason)

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from txpika.core.connection import Connection
     from txpika.core.content import Content
 
-#: The queue that is none: direct replies come to who consumes from it (rabbitmq.com/docs/direct-reply-to).
+#: Not a real queue: direct replies go to whoever consumes from it (rabbitmq.com/docs/direct-reply-to).
 REPLY_TO = "amq.rabbitmq.reply-to"
-#: The argument that only the consumer of a stream has (rabbitmq.com/docs/streams#consuming).
+#: An argument that only the consumer of a stream has (rabbitmq.com/docs/streams#consuming).
 STREAM_OFFSET = "x-stream-offset"
 _CANCEL_OK = struct.pack(">HH", Basic.CancelOk.CLASS_ID, Basic.CancelOk.METHOD_ID)
 _NONE: frozenset[str] = frozenset()
@@ -56,8 +56,8 @@ class Consumers:
 
     def get(self, tag: bytes) -> Any:
         """
-        @return: The consumer to which whatever comes for that tag goes, a L{txpika.core.listeners.Consumer}; C{None}
-            when there is none, or when it is not as simple.
+        @return: The consumer that takes whatever comes for that tag, a L{txpika.core.listeners.Consumer}; C{None} when
+            there is none, or when it is not that simple.
         """
         consumer = self._by_tag.get(tag)
         if consumer is None or consumer.consumer_tag in self._direct:
@@ -111,7 +111,7 @@ class Consumers:
         return completion
 
     def _marked(self, tags: frozenset[str], tag: str, marked: bool) -> frozenset[str]:
-        """@return: C{tags}, with C{tag} or without. Immutable, so that channels which have none share theirs."""
+        """@return: C{tags}, with C{tag} or without. Immutable, so that channels which have none share one."""
         if not marked:
             return tags - {tag} if tag in tags else tags
         if len(tags) >= MAX_GONE:  # make room
@@ -156,7 +156,7 @@ class Consumers:
         """The broker cancelled one (rabbitmq.com/docs/consumer-cancel)."""
         tag = method.consumer_tag.encode("utf-8", "surrogateescape")
         if not method.nowait:
-            # As it came: it may be no name that this side would make.
+            # As it came: it may not be a name that this side could encode.
             payload = b"".join((_CANCEL_OK, bytes((len(tag),)), tag))
             self._channel.outbox.write_now(payload)
         consumer = self._forget(tag)
@@ -166,7 +166,7 @@ class Consumers:
             )
 
     def delivered(self, method: Basic.Deliver, content: Content, body: bytes) -> None:
-        """A message for one arrived; what nobody takes goes back, what is too large does not."""
+        """A message for one arrived; one that nobody takes goes back to its queue, one that is too large does not."""
         tag = method.consumer_tag.encode("utf-8", "surrogateescape")
         consumer = self._by_tag.get(tag)
         no_ack = consumer.no_ack if consumer is not None else self._gone.get(tag, False)

@@ -15,11 +15,11 @@ from txpika.core.memory import memory
 from txpika.exceptions import ProtocolError
 from txpika.spec import FRAME_ERROR, UNEXPECTED_FRAME, Method
 
-#: Most body frames without a byte in one message. The protocol forbids none and gives them no use.
+#: Most body frames without a byte in one message. The protocol neither forbids them nor gives them a use.
 MAX_EMPTY_FRAMES = 1000
 
-#: Room for a body in several pieces is made at once for this many times what has come of it: a peer that announces much
-#: and sends little takes little, and one read of the network is enough to make room for a megabyte.
+#: Room for a body in several pieces is made for this many times what has come of it so far: a peer that announces much
+#: and sends little takes up little, and one read of the network is enough to make room for a megabyte.
 ROOM = 16
 
 _HEADER = struct.Struct(">HHQ")
@@ -90,7 +90,7 @@ class Content:
 
     def frame(self, size: int) -> None:
         """
-        A body frame begins; its bytes follow by L{piece}.
+        A body frame begins; its bytes follow through L{piece}.
 
         @param size: Of its payload, in bytes.
         @raise ProtocolError: 505 when it is not its turn, or holds more than is left of the body.
@@ -110,7 +110,7 @@ class Content:
         """
         Some of the bytes of the frame that L{frame} announced.
 
-        @param data: Holds them from C{start} to before C{stop}.
+        @param data: Holds them from C{start} up to but not including C{stop}.
         """
         size = stop - start
         self.left -= size
@@ -119,9 +119,9 @@ class Content:
         if size == self.size:
             self._body = data[start:stop]
             return
-        # Written where they stay, over memory that the body of the message before has just left: 105 us for 1 MB in
-        # reads of 64 KiB. A list of pieces, joined at the end, takes twice the memory, which malloc gives back to the
-        # system and asks for anew with each message: 1,200 us (glibc 2.36).
+        # Written where they stay, over memory that the previous message's body has just left: 105 us for 1 MB in reads
+        # of 64 KiB. A list of pieces, joined at the end, takes twice the memory, which malloc returns to the system and
+        # asks for again with each message: 1,200 us (glibc 2.36).
         if self._buffer is None:
             self._buffer = BytesIO()
         received = self.size - self.left
@@ -134,13 +134,13 @@ class Content:
 
     def body(self) -> bytes:
         """
-        The body, which is let go. C{b""} when it was too large.
+        The body, which is not kept. C{b""} when it was too large.
         """
         if self._buffer is None:
             body = self._body
         else:
             if self.size > memory.largest:
-                memory.expect(self.size)  # only now: one that is but announced takes nothing
+                memory.expect(self.size)  # only now: one that is merely announced takes nothing
             body = self._buffer.getvalue()
         self._body, self._buffer = b"", None
         return body

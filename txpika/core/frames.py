@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_engine -*-
 """
-Cut the bytes of the broker into frames, and take whole deliveries in one step.
+Cut the broker's bytes into frames, and take whole deliveries in one step.
 
-Owns the one inbound buffer of a connection and the limits on a frame (AMQP 0-9-1 section 4.2.3). Knows channels as
-numbers and what to tell of them; not what a method means.
+Owns the one inbound buffer of a connection and the limits on a frame (AMQP 0-9-1 section 4.2.3). Knows channels by
+number and what to report about them; not what a method means.
 
 Two roads lead to the same place. Frame by frame is the general one. A delivery whose method, header and body lie whole
 in the buffer takes the short one: no frame, no method object, no assembly. Whatever the short one does not like, it
@@ -30,7 +30,7 @@ from txpika.spec import (
 )
 
 #: Largest frame taken before C{connection.tune} was agreed, in bytes. C{connection.start} carries the broker's
-#: properties, which no limit binds; RabbitMQ's are below 1 KiB, 128 KiB is what it proposes for frames later.
+#: properties, on which there is no limit; RabbitMQ's are below 1 KiB, 128 KiB is what it proposes for frames later.
 MAX_FRAME_BEFORE_TUNE = 128 * 1024
 #: Largest method or header frame, in bytes, where frame_max is less: RabbitMQ does not split a content header, so
 #: one may be larger than the agreed frame_max (errata to AMQP 0-9-1, section 11).
@@ -38,17 +38,17 @@ MAX_HEADER_FRAME = 256 * 1024
 #: A BODY frame not yet whole is passed on in pieces of at least this many bytes, so that a peer which sends few bytes
 #: at a time does not make many small objects of them.
 MIN_PIECE = 512
-#: Bytes of a frame that is not whole which are put together with each read; of more the pieces are kept, so that many
-#: small reads of one frame cost no more than few.
+#: Up to this many bytes of an incomplete frame are joined with each read; of more the pieces are kept apart, so that
+#: many small reads of one frame cost no more than few.
 MAX_TAIL = 4096
-#: Such pieces, before they are put together: each takes memory of its own.
+#: Such pieces kept before they are joined: each takes memory of its own.
 MAX_PIECES = 1024
-#: Bytes to ask the network for, and how many in the middle of the frame of a body. Of messages that are small a large
-#: read brings thousands, which keep all else waiting; a body of 1 MB takes 430 us of CPU by large ones, not 940.
+#: Bytes to ask the network for, normally and in the middle of a body frame. A large read of small messages brings
+#: thousands, which keep everything else waiting; a body of 1 MB takes 430 us of CPU in large reads, not 940.
 READ = 64 * 1024
 LARGE_READ = 512 * 1024
-#: A message that is not whole at the end of a read, and has no more bytes than this, is taken together with the next
-#: read; in it, and in larger ones, each frame is taken when it is whole.
+#: A message incomplete at the end of a read, its body no larger than this, waits for the next read to be taken whole.
+#: If it is incomplete even then, or is larger, each of its frames is taken once that is whole.
 MAX_WHOLE = 16 * 1024
 
 _FRAME = struct.Struct(">BHI")
@@ -74,7 +74,7 @@ class Sink(Protocol):
         """A body frame of C{size} bytes begins. Returns the content its bytes belong to, C{None} to drop them."""
 
     def body_finished(self, number: int) -> None:
-        """The body frame is over, its bytes were passed on."""
+        """The body frame is over; its bytes were passed on."""
 
 
 def check_first_bytes(data: bytes) -> bool:
@@ -126,17 +126,17 @@ class FrameReceiver:
         self.max_body = MAX_FRAME_BEFORE_TUNE
         self._max_other = MAX_FRAME_BEFORE_TUNE
         self._first = True
-        # What is not whole yet: its bytes, or, where that is a large frame, its pieces and the size they must come to.
+        # What is incomplete: its bytes or, of a large frame, its pieces and how many bytes are missing.
         self._tail = b""
         self._pieces: list[bytes] = []
         self._missing = 0
-        # A body frame that is still arriving: octets to come with its end octet, its channel, what takes its bytes.
+        # A body frame that is still arriving: octets to come with the end octet, its channel, what takes its bytes.
         self._left = 0
         self._number = 0
         self._content: Content | None = None
         self._shortcuts = Shortcuts(sink)
-        self._forgot = False  # what the loop of a read knows by heart is not so any more
-        self.read_size = READ  # by C{_left}; kept, as whoever reads asks for it with each read
+        self._forgot = False  # what the loop of a read keeps at hand is out of date
+        self.read_size = READ  # follows from C{_left}; kept, as each read asks for it
 
     @property
     def buffered(self) -> int:
@@ -145,8 +145,8 @@ class FrameReceiver:
 
     def behind(self) -> tuple[bytes, int]:
         """
-        @return: The begin of a frame or of a small message that is not whole, and how many bytes are to come of a body
-            frame whose begin was passed on. One of the two is empty.
+        @return: The beginning of an incomplete frame or small message, and how many bytes are to come of a body frame
+            whose beginning was passed on. One of the two is empty.
         """
         return (b"", self._left - len(self._tail)) if self._left else (self._tail + b"".join(self._pieces), 0)
 
@@ -179,8 +179,8 @@ class FrameReceiver:
         """
         Bytes from the broker, any number. Must not be called from inside what it calls.
 
-        @raise ProtocolError: when they are no AMQP. The receiver is of no use afterwards.
-        @raise IncompatibleProtocolError: the same, of the first bytes.
+        @raise ProtocolError: when they are not AMQP. The receiver is of no use afterwards.
+        @raise IncompatibleProtocolError: the same, for the first bytes.
         """
         if self._tail:
             data = self._tail + data
@@ -211,7 +211,7 @@ class FrameReceiver:
                 self._collect()
 
     def _collect(self) -> None:
-        """Do not copy what there is of a large frame with each read to come."""
+        """Do not copy what has come of a large frame again with each read that follows."""
         missing = 0 if self._left else _FRAME.unpack_from(self._tail)[2] + 8 - len(self._tail)
         if missing > 0:
             self._pieces.append(self._tail)
@@ -222,7 +222,7 @@ class FrameReceiver:
         """
         Take what is whole.
 
-        @return: Where what is not whole begins.
+        @return: Where the first incomplete item begins.
         """
         shortcuts = self._shortcuts
         shapes, settlers, learn = shortcuts.shapes, shortcuts.settlers, shortcuts.learn
@@ -230,7 +230,7 @@ class FrameReceiver:
         takers_before = consumer_before = head_before = None
         while not self.halted:
             if end - offset >= ACK_SIZE:
-                # The short road. C{again}: something was taken, or learned, so look anew at what is there now.
+                # The short road. C{again}: something was taken, or learned, so look again at what is there now.
                 again = False
                 layout = None
                 key = data[offset : offset + CONSUMER_AT]
@@ -257,14 +257,14 @@ class FrameReceiver:
                                 takers_before = takers
                                 consumer_before = head_before = None
                                 self._forgot = False
-                # What is true of this delivery holds for the next as long as they begin alike, and mostly it is for the
-                # same consumer, and was routed the same way (to compare: 0.02 us; the dictionary: 0.06 us). If
-                # its header is of another size, C{routes}, which are of this layout alone, do not have its C{head}.
+                # What holds for this delivery holds for the next while they begin alike, and mostly that has the same
+                # consumer and routing (comparing: 0.02 us; the dictionary: 0.06 us). If its header has another size,
+                # its C{head} is not in C{routes}, which belong to this layout alone.
                 while layout is not None:
                     body_at = offset + span
                     if body_at > end:
                         break
-                    # One struct reads it all, and what must be as it always is comes in few pieces (0.13 us).
+                    # One struct reads it all, and what must never differ comes in few pieces (0.13 us).
                     consumer, tag, head, size, raw_properties, after = read(data, offset + CONSUMER_AT)
                     if after != between + size or not 0 < size <= self._max_short or tag != acks.delivered + 1:
                         break
@@ -285,7 +285,7 @@ class FrameReceiver:
                     stop = body_at + size
                     if stop >= end:
                         if offset > begin and size <= MAX_WHOLE:
-                            return offset  # whole with the next read, most likely
+                            return offset  # most likely whole with the next read
                         break
                     if data[stop] != FRAME_END:
                         break
@@ -360,7 +360,7 @@ class FrameReceiver:
         More of a body frame.
 
         @param start: Where in C{data} the frame goes on.
-        @return: Where what was not taken begins.
+        @return: Where the bytes not taken begin.
         """
         left, end = self._left, len(data)
         have = end - start

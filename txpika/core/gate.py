@@ -23,13 +23,13 @@ WINDOW: Literal["window"] = "window"
 
 Reason = Literal["transport", "blocked", "flow", "window"]
 
-#: Of all gates that are open, and never changed: an empty set takes 216 bytes, and each channel has a gate.
+#: Shared by all open gates and never changed: an empty set takes 216 bytes, and each channel has a gate.
 _NO_REASON: set[Reason] = set()
 
 
 class Gate:
     """
-    @ivar open: Whether there is no reason to wait. Read it for each message; it is a plain attribute for that.
+    @ivar open: Whether there is no reason to wait. Read for each message, hence a plain attribute.
     @ivar reasons: Why it is closed, empty when it is open.
     """
 
@@ -37,14 +37,14 @@ class Gate:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         """
-        @param changed: Called each time the gate opened or closed, not for a second reason.
+        @param changed: Called each time the gate opens or closes, not for a further reason to be closed.
         """
         self._changed = changed
         self.open = True
         self.reasons = _NO_REASON
 
     def close(self, reason: Reason) -> None:
-        """Hold messages back for this reason. Harmless when it holds already."""
+        """Hold messages back for this reason. Harmless when they already are."""
         if self.open:
             self.open = False
             self.reasons = {reason}

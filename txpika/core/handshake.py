@@ -73,7 +73,7 @@ def start_ok(
     """
     Answer the broker's greeting.
 
-    @raise ProtocolVersionMismatch: when it is not about AMQP 0-9.
+    @raise ProtocolVersionMismatch: when the greeting is not for AMQP 0-9.
     @raise AuthenticationError: when it offers no mechanism the credentials can answer, or they fail.
     """
     if (start.version_major, start.version_minor) != (0, 9):
@@ -103,7 +103,7 @@ def secure_ok(credentials: ICredentials, mechanism: str, challenge: bytes) -> Co
 
 def _answer(credentials: ICredentials, mechanism: str, challenge: bytes | None) -> bytes:
     """
-    @raise AuthenticationError: when the credentials raise, or answer with something else than bytes; which is not
+    @raise AuthenticationError: when the credentials raise, or answer with anything but bytes; the answer is not
         shown.
     """
     arguments = (mechanism,) if challenge is None else (mechanism, challenge)
@@ -125,12 +125,12 @@ def _answer(credentials: ICredentials, mechanism: str, challenge: bytes | None) 
 
 def lost(state: str, parameters: ConnectionParameters, reason: BaseException | None) -> AMQPConnectionError:
     """
-    What it means that the transport goes away in a state.
+    What it means when the transport is lost in C{state}.
 
-    RabbitMQ before 3.3, and a client that does not announce C{authentication_failure_close}, learn of a refused login
-    only this way.
+    With RabbitMQ before 3.3, or a client that does not announce C{authentication_failure_close}, this is the only sign
+    of a refused login.
 
-    @param reason: What the transport said about it. An error of ours has said it all.
+    @param reason: What the transport said about it. If it is an error of ours, it says it all.
     """
     if isinstance(reason, AMQPConnectionError) and state in IN_HANDSHAKE:
         return reason
@@ -148,7 +148,7 @@ def lost(state: str, parameters: ConnectionParameters, reason: BaseException | N
 
 
 def too_late(state: str, parameters: ConnectionParameters) -> HandshakeTimeout:
-    """What it means that the time for the handshake is over in a state."""
+    """What it means when the time for the handshake is over in C{state}."""
     return HandshakeTimeout(
         f"no open connection within {parameters.connection_timeout} seconds: {state}"
         " (a peer that is no AMQP broker may wait for something else)",
@@ -157,7 +157,7 @@ def too_late(state: str, parameters: ConnectionParameters) -> HandshakeTimeout:
 
 
 def closed(state: str, close: Connection.Close) -> AMQPConnectionError:
-    """What it means that the broker closes in a state."""
+    """What it means when the broker closes in C{state}."""
     kind: type[AMQPConnectionError] = HandshakeError if state in IN_HANDSHAKE else ConnectionClosed
     if state == AWAITING_TUNE and close.reply_code == ACCESS_REFUSED:
         kind = AuthenticationError
@@ -166,8 +166,8 @@ def closed(state: str, close: Connection.Close) -> AMQPConnectionError:
 
 def tune(parameters: ConnectionParameters, offer: Connection.Tune) -> Tuned:
     """
-    Agree on limits: the lower of both, where 0 means that a peer has none. For the heartbeat RabbitMQ's rule holds: if
-    either says 0 the other's value, else the lower one (rabbitmq.com/docs/heartbeats).
+    Agree on limits: the lower of both, where 0 means that a peer has none. For the heartbeat, RabbitMQ's rule: the
+    other's value if either says 0, else the lower one (rabbitmq.com/docs/heartbeats).
 
     @raise ProtocolError: 502 when the broker wants frames below the smallest AMQP 0-9-1 allows.
     """

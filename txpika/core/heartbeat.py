@@ -20,7 +20,7 @@ MISSED_TIMEOUTS = 2
 
 
 class ByteCounts(Protocol):
-    """What the heartbeat reads of a connection: running totals, in bytes."""
+    """What the heartbeat reads from a connection: running totals, in bytes."""
 
     bytes_sent: int
     bytes_received: int

@@ -2,9 +2,9 @@
 """
 Whether the transport reads.
 
-Owns the decision to pause it: a consumer that has enough asks for that. Nobody may starve by it, so reading goes on
-while somebody on the connection waits for an answer of the broker, or for a message it expects, which would have to be
-read too. Knows who asked, and a way to find out whether somebody waits; nothing of consumers or messages.
+Owns the decision to pause it, which a consumer that has enough asks for. Nobody may starve because of it, so reading
+goes on while anybody on the connection waits for an answer from the broker, or for a message it expects, which must be
+read too. Knows who asked, and a way to find out whether anybody waits; nothing of consumers or messages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Intake:
 
     def __init__(self, busy: Callable[[], bool]) -> None:
         """
-        @param busy: Whether somebody waits for the broker. Whoever begins to after the answer was no calls L{resume}.
+        @param busy: Whether anybody waits for the broker. Whoever begins to after the answer was no calls L{resume}.
         """
         self._busy = busy
         self.transport: ITransport | None = None
@@ -44,12 +44,12 @@ class Intake:
             self.resume()
 
     def expect(self, who: object) -> None:
-        """C{who} waits for a message, as for the reply to a request: reading goes on until it came."""
+        """C{who} waits for a message, as for the reply to a request: reading goes on until it has come."""
         self.expecting.add(who)
         self.resume()
 
     def expect_no_more(self, who: object) -> None:
-        """It came, or C{who} is gone. Harmless when it expected none."""
+        """It has come, or C{who} is gone. Harmless when none was expected."""
         self.expecting.discard(who)
 
     def check(self) -> None:

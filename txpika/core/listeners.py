@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_engine -*-
 """
-What the engine tells those above it, beside the results of their calls.
+What the engine tells those above it, besides the results of their calls.
 
 Structural types only: whoever has these methods fits.
 """
@@ -29,7 +29,7 @@ class Consumer(Protocol):
 
 
 class ChannelListener(Protocol):
-    """What the user's face of a channel hears beside the results of its calls. No method may raise."""
+    """What the user's face of a channel hears besides the results of its calls. No method may raise."""
 
     def returned(self, message: ReturnedMessage) -> None:
         """A message came back that belongs to no publish in confirm mode."""
@@ -38,7 +38,7 @@ class ChannelListener(Protocol):
         """A message for a consumer was over the limit: its body was not kept, and it was rejected."""
 
     def flow_changed(self, active: bool) -> None:
-        """The broker stopped the channel's publishes (C{channel.flow}), or lets them go on. They wait by themselves."""
+        """The broker stopped the channel's publishes (C{channel.flow}), or lets them go on. The engine holds them."""
 
     def ended(self, reason: CloseReason) -> None:
         """The channel is closed; all its calls have ended."""
@@ -57,4 +57,4 @@ class ConnectionListener(Protocol):
         """It takes them again."""
 
     def ended(self, reason: CloseReason) -> None:
-        """The transport is gone. Everything on the connection has ended. Told once, also when it never opened."""
+        """The transport is gone. Everything on the connection has ended. Told once, even when it never opened."""

@@ -2,7 +2,7 @@
 """
 The channel numbers of one connection.
 
-Owns which are free, and for how long frames for one that was just given back are put down to being on their way. Knows
+Owns which are free, and for how long frames for one that was just given back are taken to have been on their way. Knows
 a clock.
 """
 
@@ -12,12 +12,12 @@ from collections import deque
 
 from txpika.interfaces import Clock
 
-#: How long frames for a channel that is closed are put down to being on their way, in seconds.
+#: How long frames for a closed channel are taken to have been on their way, in seconds.
 LATE_FRAMES = 30.0
 
 
 class Numbers:
-    """Each number is used again as late as possible."""
+    """Each number is reused as late as possible."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -27,7 +27,7 @@ class Numbers:
 
     def take(self, wanted: int | None = None) -> int:
         """
-        @param wanted: This one, which no channel has.
+        @param wanted: Take this one, which no channel has.
         @return: A number that no channel has.
         """
         if wanted is not None:

@@ -20,26 +20,26 @@ from typing import Any
 from txpika.core.memory import memory
 from txpika.spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, Basic, BasicProperties
 
-#: Class basic (60), weight 0: what each content header begins with.
+#: Class basic (60), weight 0: what each content header starts with.
 BASIC_CONTENT = 60 << 16
-#: The end octet of the header frame and the type of the body frame, which follow each other.
+#: The end octet of the header frame and the type of the body frame right after it.
 END_THEN_BODY = FRAME_END << 8 | FRAME_BODY
 END = bytes((FRAME_END,))
 #: The property flags of a message without properties.
 NO_PROPERTIES = b"\0\0"
-#: Routes remembered for one channel; at this many they start anew. A program that publishes to more distinct routing
+#: Routes remembered for one channel; at this many they start afresh. A program that publishes to more distinct routing
 #: keys than this pays 2 us a message for encoding the method.
 MAX_ROUTES = 4096
 #: Lengths of properties remembered for one route.
 MAX_PACKS = 64
-#: Pairs of lengths remembered for all channels there are; a packer takes 540 bytes.
+#: Pairs of lengths remembered for all channels together; a packer takes 540 bytes.
 MAX_PACKERS = 1024
 
 _FRAME = struct.Struct(">BHI")
 _HEADER = struct.Struct(">IIQ")
 
 Pack = Callable[..., bytes]
-#: A method frame with the begin of the header frame after it, and a packer by length of the properties.
+#: A method frame with the beginning of the header frame after it, and packers by length of the properties.
 Route = tuple[bytes, dict[int, Pack]]
 
 
@@ -65,7 +65,7 @@ def body_frames(number: int, body: bytes, frame_max: int) -> list[Any]:
 def snapshot(body: object) -> bytes:
     """
     @return: C{body} as bytes that nobody can change any more.
-    @raise TypeError: when it is not bytes-like; text must be encoded by who knows the encoding.
+    @raise TypeError: when it is not bytes-like; text must be encoded by whoever knows the encoding.
     """
     if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body)
@@ -75,7 +75,7 @@ def snapshot(body: object) -> bytes:
 def encode(properties: object) -> bytes:
     """
     @return: Property flags and values.
-    @raise TypeError: when these are no L{BasicProperties}.
+    @raise TypeError: when these are not L{BasicProperties}.
     @raise ValueError: when a property is outside its limits.
     """
     if not isinstance(properties, BasicProperties):
@@ -85,13 +85,13 @@ def encode(properties: object) -> bytes:
 
 @lru_cache(MAX_PACKERS)
 def _packer(prefix: int, properties: int) -> Pack:
-    """@return: Packs what comes before a body, for the lengths of its two strings, in bytes. Channels share it."""
+    """@return: Packs what comes before a body, given the lengths of its two strings in bytes. Channels share it."""
     return struct.Struct(f">{prefix}sIIQ{properties}sHHI").pack
 
 
 class MessageEncoder:
     """
-    @ivar routes: What is remembered of each (exchange, routing key, mandatory). The publish path reads it in place.
+    @ivar routes: What is remembered of each (exchange, routing key, mandatory). The publish path reads it directly.
     """
 
     __slots__ = ("_frame_max", "_number", "routes")
@@ -136,8 +136,8 @@ class MessageEncoder:
         """
         A message whose body is empty or larger than one frame.
 
-        @return: Its frames in pieces. Joined when they are written, and no earlier, the body is copied once, and while
-            it waits not at all.
+        @return: Its frames in pieces. If these are joined only when they are written, the body is copied once, and not
+            at all while it waits.
         """
         if len(body) > memory.largest:
             memory.expect(len(body))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from txpika.core.connection import Connection
 
 
-#: The queue of a channel that has had none so far: an empty deque takes 760 bytes.
+#: The queue of a channel that has needed none so far: an empty deque takes 760 bytes.
 _NO_QUEUE: Any = ()
 
 
@@ -46,9 +46,9 @@ class Outbox:
     """
     @ivar number: The channel's number on the wire.
     @ivar clear: The channel is open, and nothing written now would overtake anything.
-    @ivar gate: Whether messages may be written, as far as it is about this channel.
+    @ivar gate: Whether messages may be written, as far as this channel is concerned.
     @ivar acks: Its acks, which leave before whatever is asked for after them.
-    @ivar confirms: Of confirm mode; C{None} when it is not on.
+    @ivar confirms: Those of confirm mode; C{None} when it is not on.
     @ivar waiting: The call whose reply is awaited.
     @ivar reason: Why nothing can be asked for any more.
     """
@@ -105,7 +105,7 @@ class Outbox:
 
     @property
     def idle(self) -> bool:
-        """Nothing is under way: no call, no held message, no publish without its outcome."""
+        """Nothing is under way: no call, no held message, no publish that waits for its outcome."""
         return self.waiting is None and not self._queue and not (self.confirms and self.confirms.unconfirmed)
 
     # Publishing
@@ -119,12 +119,12 @@ class Outbox:
         @param body: bytes, or a bytearray or memoryview, of which a copy is taken.
         @param properties: L{BasicProperties}, or C{None} for none.
         @return: C{None} when the message was written and nothing more will be heard of it; else a completion. In
-            confirm mode that ends with its outcome; without, when the message is written.
+            confirm mode it ends with the outcome; otherwise, when the message is written.
         @raise ValueError: when an argument is outside its limits; nothing is written then.
-        @raise TypeError: when an argument is of a wrong type.
+        @raise TypeError: when an argument is of the wrong type.
         @raise CloseReason: when the channel is closed.
         @raise OutboundBufferFull: when too many bytes wait already.
-        @raise WrongThread: when called from another thread than the connection's.
+        @raise WrongThread: when called from a thread other than the connection's.
         """
         if get_ident() != self._thread:  # 0.04 us
             self._connection.check_thread()
@@ -207,7 +207,7 @@ class Outbox:
 
     def publish_within(self, timeout: float, *arguments: Any) -> Any:
         """
-        L{publish}, whose outcome is waited for no longer than C{timeout} seconds, L{CallTimeout}.
+        L{publish}, but wait for its outcome no longer than C{timeout} seconds: then it is L{CallTimeout}.
         """
         completion = self.publish(*arguments)
         if completion is None:
@@ -221,7 +221,7 @@ class Outbox:
 
     def latest_held(self) -> HeldPublish | None:
         """
-        Ask right after L{publish} has returned a completion.
+        Call this right after L{publish} has returned a completion.
 
         @return: What waits for that message; C{None} when it was written at once and only its outcome is awaited.
         """
@@ -235,11 +235,11 @@ class Outbox:
         return held if isinstance(held, HeldPublish) else None
 
     def withdraw(self, held: HeldPublish) -> None:
-        """A message that waits was given up: let its bytes go, and its place in the queue before there are many."""
+        """A waiting message was given up: let go its bytes, and its place in the queue before such places are many."""
         self._connection.held -= held.discard()
         self._withdrawn += 1
         queue = self._queue
-        if self._withdrawn * 2 > len(queue):  # each is passed once for each one that was given up
+        if self._withdrawn * 2 > len(queue):  # fewer than two are visited for each one given up
             left = [item for item in queue if not (isinstance(item, HeldPublish) and item.cancelled)]
             queue.clear()
             queue.extend(left)
@@ -249,10 +249,10 @@ class Outbox:
 
     def expire(self, now: float, timeout: float) -> float | None:
         """
-        The broker blocks the connection: give up the messages that have waited for so long, in seconds of the
+        The broker blocks the connection: give up the messages that have waited for C{timeout} seconds by C{now}, on the
         connection's clock.
 
-        @return: Since when the one waits that has waited longest of those left.
+        @return: Since when the oldest of those left has waited.
         """
         expired = []
         oldest = None
@@ -268,8 +268,8 @@ class Outbox:
 
     def give_up_unconfirmed(self, timeout: float) -> None:
         """
-        The broker blocks the connection, and has not confirmed what was written before that. The numbers stay taken:
-        its word may still come, and nobody hears it.
+        The broker blocks the connection, and has not confirmed what was written before. The numbers stay taken: its
+        verdict may still come, and nobody hears it.
         """
         if self.confirms is None:
             return
@@ -283,7 +283,7 @@ class Outbox:
             self._written(self.confirms, number).block(timeout)
 
     def _written(self, confirms: Confirms, number: int) -> HeldPublish:
-        """@return: From now on between a message that was written and who waits for its outcome."""
+        """@return: What stands, from now on, between a written message and whoever waits for its outcome."""
         held = HeldPublish(self, (), 0, None)
         held.written = True
         held.completion, confirms.unconfirmed[number] = confirms.unconfirmed[number], held
@@ -318,9 +318,9 @@ class Outbox:
 
         @param finish: Given the reply and whether the caller gave up, makes the result; runs before anything that is
             queued behind. The reply is C{None} when there is none: the method was written and nothing answers it, or
-            it was given up before its turn and never will be.
-        @param timeout: The completion fails with L{CallTimeout} after so many seconds.
-        @param optional: Do not write it when it was given up before its turn.
+            it was given up before its turn and never will be written.
+        @param timeout: The completion fails with L{CallTimeout} after this many seconds.
+        @param optional: Do not write it if it is given up before its turn.
         @return: A completion that ends with C{finish}'s result, or the reply; C{None} when C{method} has no reply,
             or asks for none (C{nowait}).
         @raise ValueError: when an argument of the method is outside its limits.
@@ -346,7 +346,7 @@ class Outbox:
         if self._queue or self.waiting is not None or self.acks.pending:
             self._enqueue(call)
         else:
-            self._write_call(call)  # as C{_enqueue} would: most calls find nothing before them
+            self._write_call(call)  # as C{_enqueue} would: most calls find nothing ahead of them
         return completion
 
     def _enqueue(self, call: Call) -> None:
@@ -363,7 +363,7 @@ class Outbox:
         if call.replies:
             self.waiting = call
             self.clear = False
-        wire = self._wire  # as its C{send}, in place, on a road that is to be short
+        wire = self._wire  # its C{send} in place, as this road must be short
         wire.bytes_sent += len(call.data)
         wire.frames_sent += 1
         wire.write(call.data)
@@ -373,10 +373,10 @@ class Outbox:
             self.update()  # it may have turned confirms on
 
     def write(self, data: bytes) -> None:
-        """Frames that nothing answers, in their turn."""
+        """Write frames that nothing answers, when their turn comes."""
         self._enqueue(Call(data))
         if self.confirms is not None and self not in self._underway.members and not self._intake.paused:
-            # It was found idle: to be clear again, so that further acks leave together, it has to be known for busy.
+            # It was found idle and dropped: put it back, so that it is clear again and further acks leave together.
             self._underway.begins(self)
             self.update()
 
@@ -385,7 +385,7 @@ class Outbox:
         self.write_now(method.encode())
 
     def write_now(self, payload: bytes) -> None:
-        """As L{write_method}, of a method that is encoded."""
+        """As L{write_method}, for an encoded method."""
         self._wire.send(frame(FRAME_METHOD, self.number, payload))
 
     def advance(self) -> None:
@@ -426,7 +426,7 @@ class Outbox:
             if not queue:
                 self._connection.holding.pop(self, None)
             self.update()
-            # Only now, when the way is clear again: who publishes from here takes the direct road.
+            # Only now that the way is clear again: whoever publishes from here takes the direct road.
             for item in written:
                 item.callback(None)
             for item, no_memory in unwritten:
@@ -453,7 +453,7 @@ class Outbox:
     def check(self) -> None:
         """
         @raise CloseReason: when it is closed or closing.
-        @raise WrongThread: when called from another thread than the connection's.
+        @raise WrongThread: when called from a thread other than the connection's.
         """
         self._connection.check_thread()
         if self.reason is not None:
@@ -475,7 +475,7 @@ class Outbox:
         """
         Write the last call, C{channel.close}.
 
-        @param at_once: And fail all that was asked for before it.
+        @param at_once: Fail all that was asked for before it.
         """
         if at_once:
             asked_for = self._take_all()
@@ -485,7 +485,7 @@ class Outbox:
             self._enqueue(call)
 
     def fail(self) -> None:
-        """Everything that waits for something hears the reason, once."""
+        """Whatever still waits is told the reason, once."""
         self._fail(*self._take_all())
 
     def _take_all(self) -> tuple[Call | None, deque[Call | HeldPublish]]:

@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_shortcuts -*-
 """
-What is remembered of frames that came, so that the next like them take the short road of L{txpika.core.frames}.
+What is remembered of earlier frames, so that later ones like them take the short road of L{txpika.core.frames}.
 
-Owns the caches, and the checks that need to be made but once: of names, and of what in such frames never differs. Knows
-the open channels; nothing of buffers. What it does not like is not remembered, and left to those who know the errors.
+Owns the caches, and the checks that are needed only once: of names, and of what never differs in such frames. Knows the
+open channels; nothing of buffers. What it does not like is not remembered, but left to those who know the errors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from txpika.message import Delivery, Route
 from txpika.spec import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
 
-#: Things remembered of one connection, of all kinds: at this many they start anew. Up to a kilobyte each.
+#: Things remembered for one connection, of all kinds; at this many they start afresh. Up to a kilobyte each.
 MAX_REMEMBERED = 8192
 #: Largest header frame on the short road, in bytes of payload.
 MAX_SHORT_HEADER = 4096
@@ -24,7 +24,7 @@ MAX_SHORT_HEADER = 4096
 ACK_SIZE = 21
 ACK_AT = 11
 
-#: What all that is learned belongs to, and where in a frame the last octet of that is.
+#: The class of all that is learned, and where in a frame its last octet is.
 CLASS_BASIC = 60
 CLASS_AT = 8
 
@@ -39,26 +39,26 @@ _HEAD = 11
 #: Where in the frame of a C{basic.deliver} the consumer tag begins, after its length.
 CONSUMER_AT = 12
 
-#: Reads, from where the consumer tag is, all that comes before the body: consumer tag, delivery tag, routing with the
-#: begin of the header frame, size of the body, properties, and what is between these and the body.
+#: Reads what comes before the body, from the consumer tag on: consumer tag, delivery tag, routing with the beginning
+#: of the header frame, size of the body, properties, and what is between these and the body.
 Read = Callable[[bytes, int], tuple[bytes, int, bytes, int, bytes, int]]
-#: With where the body is, the number that those between properties and body make if the body is empty, and the routes
-#: by the octets from the delivery tag to the size of the body. Of this layout alone: among these octets are the channel
-#: and the size of the header frame, and that they are known is how both are checked. One that is read by the layout of
-#: another size would have its properties end where whoever published it likes, with frames of his after them.
+#: The reader, where the body is, the number that the octets between properties and body make if the body is empty, and
+#: the routes by the octets from the delivery tag to the size of the body. They are for this layout alone: these octets
+#: include the channel and the size of the header frame, which are checked by being known. A delivery read by the layout
+#: of another size would have its properties end where its publisher likes, with frames of the publisher's after them.
 Layout = tuple[Read, int, int, dict[bytes, Route]]
-#: Its consumer tag, what takes its deliveries, and where these wait for their ack, if they do.
+#: A consumer's tag, what takes its deliveries, and where these wait for their ack, if they do.
 Taker = tuple[str, Callable[[Delivery], None], dict[int, None] | None]
 
 
 class Shape(NamedTuple):
     """
-    What deliveries have in common which are for one channel, with method frames and consumer tags of one size: that is,
+    What deliveries have in common that are for one channel, with method frames and consumer tags of one size: that is,
     whose frames begin alike.
 
-    @ivar acks: Who counts the deliveries of the channel.
-    @ivar arrivals: Who knows whether one of them is under way, frame by frame.
-    @ivar size_at: Where the last two octets are of the size of the header frame.
+    @ivar acks: Counts the deliveries of the channel.
+    @ivar arrivals: Knows whether one of them is arriving, frame by frame.
+    @ivar size_at: Where the last two octets of the header frame's size are.
     @ivar layouts: Where things are, by that size.
     @ivar takers: The consumers of the channel, by tag.
     """
@@ -94,7 +94,7 @@ def _reader(consumer_tag: int, head: int, properties: int) -> tuple[Read, int]:
 class Shortcuts:
     """
     @ivar shapes: By the octets of the method frame before the consumer tag.
-    @ivar settlers: What takes a C{basic.ack}'s arguments, by the octets of its frame before these.
+    @ivar settlers: What takes a C{basic.ack}'s arguments, by the octets of its frame before them.
     """
 
     __slots__ = ("_known", "_remembered", "_sink", "settlers", "shapes")
@@ -111,7 +111,7 @@ class Shortcuts:
 
     def forget(self, number: int, consumer_tag: bytes | None = None) -> None:
         """
-        Nothing must lead there any more.
+        Nothing may lead there any more.
 
         @param number: Of a channel.
         @param consumer_tag: Of a consumer on it; C{None} for the whole channel.
@@ -125,7 +125,7 @@ class Shortcuts:
             self._known[number].takers.pop(consumer_tag, None)
 
     def forget_all(self) -> None:
-        """The same of every channel."""
+        """The same for every channel."""
         self.shapes.clear()
         self.settlers.clear()
         self._known.clear()
@@ -135,8 +135,8 @@ class Shortcuts:
         """
         Remember what the frames at C{offset} are like.
 
-        @return: Whether the short road may take them, as far as this can tell. C{False} for whatever is not whole,
-            unknown or ill-formed.
+        @return: Whether the short road may take them, as far as this can tell. C{False} for whatever is incomplete,
+            unknown or malformed.
         """
         if data.startswith(_DELIVER, offset + 7):
             return self._learn_delivery(data, offset, end)

@@ -3,8 +3,8 @@
 Every state a connection and a channel can be in, and what leads from one to the next.
 
 All that affects the state of either is in these two tables. An event is the name of a method the broker sent, or one of
-the words for what this side did or what the network did. What is not in a table must not happen: a method then is
-the broker's fault (503, or 504 for a channel), a call the caller's.
+the words for what this side did or what the network did. What is not in a table must not happen: if it is a method, it
+is the broker's fault (503, or 504 for a channel); if it is a call, the caller's.
 
 AMQP 0-9-1 sections 2.2.4 (connection) and 2.2.5 (channel).
 """
@@ -25,7 +25,7 @@ CLOSED: Final = "closed"
 # A channel.
 AWAITING_CHANNEL_OPEN_OK: Final = "awaiting channel.open-ok"
 
-#: This side knows who it is: it sends the protocol header.
+#: The credentials are known: this side sends the protocol header.
 BEGIN: Final = "begin"
 #: This side sends C{connection.close} or C{channel.close}.
 CLOSE: Final = "close"
@@ -46,7 +46,7 @@ CONNECTION: Final[dict[tuple[str, str], str]] = {
     (AWAITING_TUNE, "Connection.Close"): CLOSED,
     (AWAITING_OPEN_OK, "Connection.Close"): CLOSED,
     (OPEN, "Connection.Close"): CLOSED,
-    # This side closes. A close of the broker that crosses ours is answered; its close-ok still ends it.
+    # This side closes. A close from the broker that crosses ours is answered; its close-ok still ends it.
     (OPEN, CLOSE): CLOSING,
     (CLOSING, "Connection.Close"): CLOSING,
     (CLOSING, "Connection.CloseOk"): CLOSED,

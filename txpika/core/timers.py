@@ -2,7 +2,7 @@
 """
 The timers of one connection, by name.
 
-Owns that each is there at most once and that none outlives the connection. Knows a clock.
+Owns that there is at most one of each name and that none outlives the connection. Knows a clock.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Timers:
             timer.cancel()
 
     def stop_all(self) -> None:
-        """None is left."""
+        """Stop every timer."""
         self._due.clear()
         while self._running:
             self._running.popitem()[1].cancel()

@@ -2,7 +2,7 @@
 """
 What a channel in transaction mode remembers of its deliveries.
 
-Owns nothing else. RabbitMQ makes deliveries that were acknowledged within a transaction acknowledgeable again when it
+Owns nothing else. RabbitMQ makes deliveries that were acknowledged within a transaction unacknowledged again when it
 is rolled back (AMQP 0-9-1, tx.rollback), so they must not be forgotten before it is committed.
 """
 
@@ -27,7 +27,7 @@ class Uncommitted(dict[int, None]):
         self._settled.append(tag)
 
     def pop(self, tag: int, default: Any = None) -> Any:
-        """As of a dictionary; C{default} is returned for a tag that is there as well."""
+        """As in a dictionary, but C{default} is returned even for a tag that was there."""
         if tag in self:
             del self[tag]
         return default

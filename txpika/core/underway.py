@@ -2,8 +2,8 @@
 """
 Which channels of one connection may have something under way.
 
-Owns the question whether anybody on the connection waits for the broker, in a way that costs nothing for channels which
-do nothing, however many there are. Knows channels as things that are idle or not; nothing of what they wait for.
+Owns the answer to whether anybody on the connection waits for the broker, at no cost for channels which do nothing,
+however many there are. Knows channels as things that are idle or not; nothing of what they wait for.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ class MayWait(Protocol):
         """Nothing is under way there."""
 
     def update(self) -> None:
-        """It is known for idle: from now on it must say L{Underway.begins} before it waits for anything."""
+        """It was found idle: from now on it must call L{Underway.begins} before it waits for anything."""
 
 
 class Underway:
     """
-    Whoever begins to wait is put in, before it does. It is taken out when somebody asks and it waits no more, so each
-    one that was put in is looked at in vain once.
+    Whoever begins to wait is put in first. It is taken out when somebody asks and it waits no more, so each one put in
+    is looked at in vain only once.
 
-    @ivar members: Who may wait. Look, for what costs a call else; L{begins} and L{ends} change it.
+    @ivar members: Who may wait. Read it directly, to save a call; L{begins} and L{ends} change it.
     """
 
     __slots__ = ("members",)

@@ -3,8 +3,8 @@
 Where the bytes of one connection leave, and where they can be watched.
 
 Owns the transport as something to write to, and the totals of what went over it. What is written while a read is
-processed leaves together at its end. Whoever watches is put in the way of the bytes, by swapping the functions that
-take them; where nobody does, there is nothing to ask. Knows bytes; nothing of frames.
+processed leaves together at its end. A watcher is put in the way of the bytes by swapping the functions that take them,
+so without one there is nothing to check. Knows bytes; nothing of frames.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ _serial = count(1)
 
 
 class Receiver(Protocol):
-    """What takes the bytes of the broker."""
+    """What takes the broker's bytes."""
 
     def receive(self, data: bytes) -> None:
         """Bytes, any number."""
 
     def behind(self) -> tuple[bytes, int]:
         """
-        What L{receive} was given and has not used up, between two calls: the begin of a frame, or of a small message,
-        that is not whole; or how many bytes are to come of a body frame whose begin was passed on.
+        What L{receive} was given and has not used up, between two calls: the beginning of an incomplete frame or small
+        message; or how many bytes are to come of a body frame whose beginning was passed on.
         """
 
 
 class Wire:
     """
-    @ivar name: What to call the connection in a log: the program's name for it, or host and port; and a number, from
-        when there is a transport.
+    @ivar name: What to call the connection in a log: the program's name for it, or host and port; with a number once
+        there is a transport.
     @ivar transport: C{None} before there is one, and when it is gone.
     @ivar write: Takes whole frames; the hot paths call it and count for themselves.
-    @ivar receive: Takes bytes of the broker. L{txpika.core.connection} calls it and counts for itself.
+    @ivar receive: Takes the broker's bytes. L{txpika.core.connection} calls it and counts for itself.
     @ivar corked: What is written is collected.
     @ivar bytes_sent: Total, in bytes.
     @ivar bytes_received: Total, in bytes.
@@ -56,7 +56,7 @@ class Wire:
 
     def __init__(self, receiver: Receiver | None = None, name: str = "") -> None:
         """
-        @param receiver: Where bytes of the broker go.
+        @param receiver: Where the broker's bytes go.
         """
         self.name = name
         self.transport: ITransport | None = None
@@ -93,7 +93,7 @@ class Wire:
         """
         From now on show C{tap} what is written and what is received, each before it goes on. It must not raise.
 
-        Called from another thread than the connection's, it takes effect for what is written at the next read.
+        Called from a thread other than the connection's, it takes effect on what is written at the next read.
         """
         self._tap = tap
         self.receive = self._receive_watched
@@ -146,7 +146,7 @@ class Wire:
         self.write = self._collect
 
     def uncork(self) -> None:
-        """Let it go, in one write of the transport, which need not wait for more."""
+        """Let it go, in one write to the transport, which need not wait for more."""
         self.corked = False
         self.write = self._through
         if self._pieces:
@@ -155,7 +155,7 @@ class Wire:
     def together(self, function: Callable[..., None], *arguments: object) -> None:
         """
         Call C{function}; what is written meanwhile leaves at its end. A program that waited for the transport publishes
-        in a loop from there, and to write each message by itself takes Twisted's transports 1.0 us more (3.11).
+        in a loop from there, and writing each message by itself takes Twisted's transports 1.0 us more (3.11).
         """
         if self.corked:
             function(*arguments)
