@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_packaging -*-
 """
-The connections that are not Twisted's, one module a loop.
+The connections that are not Twisted's, one module per loop.
 
 Each name is imported from its module when it is first used, and what a loop needs when a connection is made: C{from
 txpika.adapters import *} imports neither asyncio nor Tornado nor asyncore.

@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_asyncio_connection -*-
 """
-A connection of callbacks on an event loop of asyncio: the standard library's, or one that does as that does.
+A callback connection on an asyncio event loop: the standard library's, or a compatible one.
 
 Owns the choice of the loop, and how dialling, transport and engine come together on it. Importing this does not import
 asyncio: making a connection does.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def current_loop() -> asyncio.AbstractEventLoop:
-    """@return: The loop that runs; else this thread's own; else a new one, which becomes that."""
+    """@return: The running loop; else this thread's own; else a new one, which becomes this thread's."""
     import asyncio
 
     try:
@@ -50,9 +50,9 @@ def current_loop() -> asyncio.AbstractEventLoop:
 
 class AsyncioConnection(BaseConnection):
     """
-    See L{txpika.adapters.callback.BaseConnection}. It lives on the loop it is given, on the one that runs, or on this
-    thread's own, which C{connection.ioloop.run_forever()} runs; it never stops a loop. Other threads call in by
-    L{add_callback_threadsafe}. An end that no callback hears of goes to the loop's exception handler.
+    See L{txpika.adapters.callback.BaseConnection}. It runs on the loop it is given, else on the running one, else on
+    this thread's own, which C{connection.ioloop.run_forever()} runs; it never stops a loop. Other threads may call only
+    L{add_callback_threadsafe}. An end that no callback is told of goes to the loop's exception handler.
     A function for credentials may be C{async}.
 
     @ivar ioloop: Its loop.
@@ -69,7 +69,7 @@ class AsyncioConnection(BaseConnection):
         custom_ioloop: Any = None,
     ) -> None:
         """
-        @param custom_ioloop: The program's own loop of asyncio.
+        @param custom_ioloop: The program's own asyncio loop.
         """
         import asyncio
 
@@ -110,7 +110,7 @@ class AsyncioConnection(BaseConnection):
             self._transport = transport
             self._transport_made(transport)
         else:
-            transport.abortConnection()  # it was closed while it became connected
+            transport.abortConnection()  # it was closed while it was being connected
 
     def _credentials_given(self, credentials: Any) -> None:
         if isawaitable(credentials):
@@ -144,10 +144,10 @@ class AsyncioConnection(BaseConnection):
         return range(0 if self._transport is None else self._transport.buffered)
 
     def flush_outbound(self) -> None:
-        """Hand what was written to the transport; this happens by itself at the end of the loop's turn."""
+        """Hand what was written to the transport; this happens anyway at the end of the loop's turn."""
         if self._transport is not None:
             self._transport.flush()
 
     def add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
-        """Call C{callback} in the connection's thread, soon: the one way in from another thread."""
+        """Call C{callback} in the connection's thread, soon: the one method that other threads may call."""
         self._loop.call_soon_threadsafe(callback)

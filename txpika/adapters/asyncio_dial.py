@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_asyncio_connection -*-
 """
-Connect by a loop of asyncio: each address of each host in turn, until one answers.
+Connect on an asyncio loop: each address of each host in turn, until one answers.
 
 Owns the sockets that are being connected, until a transport has them. Knows a loop; nothing of AMQP. Importing this
 does not import asyncio.
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 class AsyncioDialling:
     """
-    One try of all there is to try.
+    One attempt at all addresses of all hosts.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class AsyncioDialling:
         failed: Callable[[list[tuple[str, Any]]], object],
     ) -> None:
         """
-        @param hosts: Names or addresses, each with a port, in the order to try them in.
+        @param hosts: Names or addresses, each with a port, in the order to try them.
         @param timeout: For all of it, in seconds. A look-up, or an address, takes at most its share of what is left.
-        @param make_protocol: Gives a protocol for each address, with a C{connected} that is true from its
+        @param make_protocol: Makes a protocol for each address, whose C{connected} is true from its
             C{connection_made} on. That is the sign of success.
-        @param failed: Or called once with what went wrong, by host.
+        @param failed: Otherwise called once with what went wrong, by host.
         """
         self._loop = loop
         self._hosts = list(hosts)
@@ -52,7 +52,7 @@ class AsyncioDialling:
         self._task = loop.create_task(self._dial())
 
     def cancel(self) -> None:
-        """Give it up; a protocol may still get its connection, when that is there already."""
+        """Give up; a protocol may still get its connection if that is there already."""
         self._task.cancel()
 
     async def _dial(self) -> None:
@@ -93,7 +93,7 @@ class AsyncioDialling:
 
     async def _within_share(self, work: Awaitable[_T], among: int) -> _T:
         """
-        Do C{work} in its share of the time that is left.
+        Do C{work} within its share of the time that is left.
 
         @param among: How many things there are to do for this host, this one included.
         @raise TimeoutError: when it takes longer.

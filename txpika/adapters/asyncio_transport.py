@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_asyncio_connection -*-
 """
-A transport of asyncio as the transport of a connection, and a loop's time as its clock.
+An asyncio transport as the transport of a connection, and a loop's time as its clock.
 
 Owns the translation, and what is written in the present turn of the loop. Knows no way to make a transport: that is
-L{txpika.adapters.asyncio_dial}'s. Does not import asyncio, of which it needs no class.
+L{txpika.adapters.asyncio_dial}'s. Does not import asyncio, from which it needs no class.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from txpika.core.connection import Connection as Core
 
 #: Bytes handed to asyncio at a time: on Python 3.11 it copies what the network does not take of them, twice. For whole
-#: copies of a large message C's library gets memory from the system, and gives it back, each time: a publish of 1 MB in
+#: copies of a large message the C library gets memory from the system, and returns it, each time: a publish of 1 MB in
 #: such parts takes 0.6 of the CPU.
 HAND_ON = 256 * 1024
 
@@ -43,9 +43,9 @@ class AsyncioClock:
 @implementer(IPromptTransport)
 class TransportAdapter:
     """
-    Between a transport of asyncio, whose protocol it is, and the engine, whose transport it is.
+    Between an asyncio transport, whose protocol it is, and the engine, whose transport it is.
 
-    What is written in one turn of the loop is handed on at its end, together.
+    What is written in one turn of the loop is handed on together at its end.
 
     @ivar core: The engine.
     @ivar connected: It is, or was.
@@ -53,7 +53,7 @@ class TransportAdapter:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, core: Core, made: Callable[[TransportAdapter], object]) -> None:
         """
-        @param made: Called when there is a connection, over TLS when hands are shaken.
+        @param made: Called when there is a connection; over TLS, after the handshake.
         """
         self._loop = loop
         self._made = made
@@ -63,7 +63,7 @@ class TransportAdapter:
         self._producer_paused = False
         self._pieces: list[bytes] = []
         self._rest: bytes | memoryview = b""
-        #: Of both, in bytes.
+        #: Size of both, in bytes.
         self._size = 0
         self._stuck = False
         self._handing = False
@@ -85,7 +85,7 @@ class TransportAdapter:
         self._made(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the broker."""
+        """Bytes from the broker."""
         core = self.core
         self._receive(data)
         if core.read_size != self._read_size:
@@ -93,15 +93,15 @@ class TransportAdapter:
 
     def _read_at_most(self, size: int) -> None:
         """
-        Say how much a read asks for. By itself asyncio asks for 256 KiB, which C's library then gets from the system,
-        and gives back, each time: 25 us of the 94 that a passive declare takes (3.11).
+        Set how much a read asks for. By default that is 256 KiB, which the C library then gets from the system, and
+        returns, each time: 25 us of the 94 that a passive declare takes (3.11).
         """
         self._read_size = size
         if hasattr(self._transport, "max_size"):  # not so under TLS, nor with uvloop
             self._transport.max_size = size
 
     def eof_received(self) -> None:
-        """The peer has closed it. The transport does so too."""
+        """The peer has closed it; the transport then closes, too."""
 
     def connection_lost(self, error: Exception | None) -> None:
         """It is gone."""
@@ -117,7 +117,7 @@ class TransportAdapter:
         self._stuck = True
 
     def resume_writing(self) -> None:
-        """It takes more. Under TLS it may say so from inside of a write."""
+        """It takes more. Under TLS it may say so from inside a write."""
         self._stuck = False
         if not self._handing:
             self.flush()
@@ -157,7 +157,7 @@ class TransportAdapter:
             self._hand_on(self._take())
 
     def _take(self) -> bytes | memoryview:
-        """@return: What is next, and no longer waits."""
+        """@return: What is next; from now on it does not count as waiting."""
         data = self._rest
         if data:
             self._rest = b""
@@ -182,7 +182,7 @@ class TransportAdapter:
         try:
             while rest and not self._stuck:
                 self._transport.write(rest[:HAND_ON])
-                # Of a connection that just broke asyncio logs each further part.
+                # Once the connection is broken, asyncio logs each further part.
                 rest = rest[HAND_ON:] if not self._transport.is_closing() else rest[:0]
         finally:
             self._handing = False
@@ -191,14 +191,14 @@ class TransportAdapter:
             self._size += len(rest)
 
     def _tell(self, left: int) -> None:
-        """Whoever writes hears that so many bytes wait."""
+        """Tell whoever writes how many bytes wait."""
         if left:
             self.core.backpressure.flushed(left)
         self._keep_level()
 
     def _keep_level(self) -> None:
-        """Whoever writes pauses, or goes on."""
-        left = self.buffered  # as it is now: who was told may have written
+        """Have whoever writes pause, or go on."""
+        left = self.buffered  # read anew: whoever was told may have written
         if self._producer is not None and (left <= LOW_WATER if self._producer_paused else left > HIGH_WATER):
             self._producer_paused = not self._producer_paused
             if self._producer_paused:

@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_asyncore_connection -*-
 """
-A connection of callbacks among dispatchers of asyncore, in either one's loop.
+A callback connection among asyncore dispatchers, on either's loop.
 
 Owns the choice of the loop. Importing this does not import asyncore: making a connection does.
 """
@@ -17,8 +17,8 @@ from txpika.parameters import ConnectionParameters
 
 class AsyncoreConnection(SocketConnection):
     """
-    See L{txpika.adapters.callback.BaseConnection}. Run it by C{connection.ioloop.start()}, which serves the program's
-    own dispatchers too, or by C{asyncore.loop()}; see L{AsyncoreLoop}.
+    See L{txpika.adapters.callback.BaseConnection}. Run it with C{connection.ioloop.start()}, which serves the program's
+    own dispatchers too, or with C{asyncore.loop()}; see L{AsyncoreLoop}.
     """
 
     def __init__(

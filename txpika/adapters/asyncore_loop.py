@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_asyncore_connection -*-
 """
-An event loop like our own among dispatchers of asyncore: each serves the other.
+An event loop like our own among asyncore dispatchers: each serves the other.
 
 Owns waiting by one pass of C{asyncore.loop()}, and what stands in C{asyncore.socket_map} for each descriptor. Knows
 nothing of AMQP. Importing this does not import asyncore: making a loop does.
@@ -17,7 +17,7 @@ from typing import Any
 
 from txpika.adapters.loop import READ, WRITE, IOLoop, Poller, Timer
 
-#: The longest pass, in seconds: that of C{asyncore.loop()} itself, as some dispatchers look at the time in each.
+#: The longest pass, in seconds: that of C{asyncore.loop()} itself, as some dispatchers check the time in each.
 MAX_PASS = 30.0
 
 _log = logging.getLogger("txpika.adapters.asyncore")
@@ -25,7 +25,7 @@ _log = logging.getLogger("txpika.adapters.asyncore")
 
 def import_asyncore() -> Any:
     """
-    @return: The module, whose deprecation in Python 3.11 is no news to who asks for this adapter.
+    @return: The module, whose deprecation in Python 3.11 is no news to anybody who asks for this adapter.
     @raise ImportError: when there is none.
     """
     try:
@@ -54,12 +54,12 @@ class Watch:
         self.events = 0
 
     def readable(self) -> bool:
-        """Asked at the begin of each pass."""
+        """Asked at the beginning of each pass."""
         self._loop.asked()
         return bool(self.events & READ)
 
     def writable(self) -> bool:
-        """Asked at the begin of each pass."""
+        """Asked at the beginning of each pass."""
         return bool(self.events & WRITE)
 
     def handle_read_event(self) -> None:
@@ -85,11 +85,11 @@ class Watch:
         raise
 
     def close(self) -> None:
-        """Called by C{asyncore.close_all()}. The descriptor is closed by whose it is."""
+        """Called by C{asyncore.close_all()}. The descriptor is closed by its owner."""
 
 
 class AsyncorePoller(Poller):
-    """Waits by one pass of C{asyncore.loop()}, in which all dispatchers have their turn."""
+    """Waits in passes of C{asyncore.loop()}, in each of which all dispatchers have their turn."""
 
     NAME = "asyncore"
 
@@ -101,7 +101,7 @@ class AsyncorePoller(Poller):
         self.waiting = False
 
     def register(self, fd: int, events: int) -> None:
-        """Wait for C{events} of C{fd}, and for nothing else of it. No events: forget it."""
+        """Wait for C{events} on C{fd}, and for nothing else on it. No events: forget it."""
         watch = self._watches.get(fd)
         if watch is None:
             watch = self._watches[fd] = Watch(self._loop, fd)
@@ -113,7 +113,7 @@ class AsyncorePoller(Poller):
             self._leave(fd, watch)
 
     def wait(self, timeout: float) -> list[tuple[int, int]]:
-        """One pass. What happened has been told when this returns."""
+        """One pass. All that happened has been reported when this returns."""
         self.show()
         # It counts in milliseconds, rounded down: a wait that ends too early would be followed by a very short one.
         timeout = min(timeout + 0.001, MAX_PASS) if timeout > 0 else 0.0
@@ -125,7 +125,7 @@ class AsyncorePoller(Poller):
         return []
 
     def show(self) -> None:
-        """Let asyncore know of what is waited for, if it does not."""
+        """Tell asyncore what is waited for, if it does not know."""
         self._asyncore.socket_map.update(self._watches)
 
     def hide(self) -> None:
@@ -149,7 +149,7 @@ class AsyncorePoller(Poller):
 
 class AsyncoreLoop(IOLoop):
     """
-    An L{IOLoop} among dispatchers of asyncore.
+    An L{IOLoop} among asyncore dispatchers.
 
     Its L{start} serves them too; and C{asyncore.loop()} serves it, until there is nothing more to do. In the latter
     case a timer may be late by the C{timeout} of C{asyncore.loop()}, 30 seconds unless the program says otherwise:
@@ -169,7 +169,7 @@ class AsyncoreLoop(IOLoop):
         super().__init__(AsyncorePoller(self))
 
     def asked(self) -> None:
-        """A pass begins. In one that is not ours, have it end at once where there is something to do."""
+        """A pass begins. If it is not ours, have it end at once when there is something to do."""
         if not self.poller.waiting:
             self._thread = get_ident()
             due = self._timers and self._timers[0].when <= self.seconds()
@@ -177,7 +177,7 @@ class AsyncoreLoop(IOLoop):
                 self._ring()
 
     def happened(self, fd: int, events: int) -> None:
-        """Tell the handler of a descriptor what happened to it; in a pass that is not ours, see to all else too."""
+        """Tell the handler of a descriptor what happened to it; in a pass that is not ours, see to all else, too."""
         super().happened(fd, events)
         if not self.poller.waiting:
             self.run_due()

@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_callback_connection -*-
 """
-What all connections of the callback API, and the blocking one, show of the engine's.
+What all callback connections, and the blocking one, show of the engine.
 
 Owns the names that programs of 2011 read.
 """
@@ -19,12 +19,12 @@ class Attributes:
 
     @property
     def server_properties(self) -> Any:
-        """What the broker says of itself."""
+        """What the broker says about itself."""
         return self._core.server_properties
 
     @property
     def known_hosts(self) -> str:
-        """Nothing: the protocol has given that up."""
+        """Always empty: the protocol has given that up."""
         return ""
 
     @property
@@ -34,17 +34,17 @@ class Attributes:
 
     @property
     def bytes_sent(self) -> int:
-        """In this life."""
+        """Total since it last began to connect."""
         return self._core.wire.bytes_sent
 
     @property
     def bytes_received(self) -> int:
-        """In this life."""
+        """Total since it last began to connect."""
         return self._core.wire.bytes_received
 
     @property
     def frames_sent(self) -> int:
-        """In this life."""
+        """Total since it last began to connect."""
         return self._core.wire.frames_sent
 
     @property

@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_packaging -*-
 """
-Where programs of pika find the class that all connections of callbacks are.
+Where pika programs find the base class of all callback connections.
 
 Owns nothing: it is L{txpika.adapters.callback}'s.
 """

@@ -2,8 +2,8 @@
 """
 One channel, for programs that wait: each method returns the broker's answer.
 
-Owns the names, arguments and results of the methods, and which consumers are being served. How one waits is the
-connection's business, what is written when the engine's.
+Owns the names, arguments and results of the methods, and which consumers are being served. How to wait is the
+connection's business; what is written when, the engine's.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class BlockingChannel(BlockingMethods):
     """
     What C{connection.channel()} returns.
 
-    Each method waits for the broker, and returns its answer: C{queue_declare} the C{Queue.DeclareOk}, and so on;
-    C{None} with C{nowait}. All take C{timeout}, in seconds, and raise L{txpika.exceptions.CallTimeout} when that is
+    Each method waits for the broker and returns its answer: C{queue_declare} the C{Queue.DeclareOk}, and so on;
+    C{None} with C{nowait}. Most take C{timeout}, in seconds, and raise L{txpika.exceptions.CallTimeout} when that is
     over. Wrong arguments raise L{ValueError} or L{TypeError} before a byte is written; what the broker refuses raises
     L{txpika.exceptions.ChannelClosed} with its code and text, and the channel is closed.
 
-    Methods whose first argument was C{callback} in other adapters have none here. C{ticket} is taken, and ignored.
+    Methods whose first argument is C{callback} in other adapters have none here. C{ticket} is accepted and ignored.
 
     @ivar connection: The connection it belongs to.
     """
@@ -64,7 +64,7 @@ class BlockingChannel(BlockingMethods):
 
     @property
     def consumer_tags(self) -> list[str]:
-        """Of its consumers."""
+        """The tags of its consumers."""
         return list(self._consumers)
 
     def __enter__(self) -> Self:
@@ -88,14 +88,14 @@ class BlockingChannel(BlockingMethods):
         timeout: float | None = None,
     ) -> None:
         """
-        C{basic.publish}. Waits while the network, or the broker, takes no more; in confirm mode until the broker has
+        C{basic.publish}. Waits while the network, or the broker, takes no more; in confirm mode, until the broker has
         taken this message.
 
         @param body: bytes-like; a str is sent as UTF-8.
         @param immediate: RabbitMQ does not implement it.
         @raise NackError: in confirm mode, when the broker refused it.
         @raise ReturnedError: in confirm mode, when it is mandatory and no queue took it.
-        @raise OutcomeUnknown: when the connection or the channel ended before the broker told.
+        @raise OutcomeUnknown: when the connection or the channel ended before the broker said which.
         """
         if immediate:
             raise ValueError("immediate is true: RabbitMQ does not implement that")
@@ -111,16 +111,16 @@ class BlockingChannel(BlockingMethods):
 
     def publish_many(self, messages: Iterable[tuple[Any, ...]]) -> list[BaseException | None]:
         """
-        Publish many, in confirm mode with as many outstanding as C{confirm_window} allows.
+        Publish many messages, in confirm mode with as many outstanding as C{confirm_window} allows.
 
-        @param messages: The arguments of L{basic_publish} for each: exchange, routing key and body, and if need be
+        @param messages: The arguments of L{basic_publish} for each: exchange, routing key and body, and optionally
             properties and C{mandatory}.
-        @return: For each, in their order, C{None} when it was taken (without confirm mode: written), or the exception
-            that L{basic_publish} would have raised; so one with wrong arguments, or the end of the channel, does not
-            take with it the outcomes of the others. When the channel ends, C{messages} without a length, as of a
-            generator, are asked for no more: the list ends with a L{CloseReason} then, and has none for what was not
-            asked for. Of a list, or anything with a length, each has an outcome.
-        @raise Exception: what C{messages} raises, when what it gave before has been published and settled.
+        @return: For each, in order, C{None} when it was taken (without confirm mode: written), or the exception that
+            L{basic_publish} would have raised: one with wrong arguments, or the end of the channel, does not lose the
+            outcomes of the others. When the channel ends, C{messages} without a length, such as a generator, are asked
+            for no more: the list then ends with a L{CloseReason}, and has no entry for what was not asked for. Each
+            message of a list, or of anything with a length, has an outcome.
+        @raise Exception: what C{messages} raises, once what it gave before has been published and settled.
         """
         many = Many(self.connection, self._waiter, self._core)
         many.publish(messages)
@@ -128,8 +128,8 @@ class BlockingChannel(BlockingMethods):
 
     def add_on_return_callback(self, callback: Callable[..., object]) -> None:
         """
-        Without confirm mode: call C{callback} with channel, C{Basic.Return}, properties and body of each message that
-        comes back, from inside what hands over events.
+        Without confirm mode: call C{callback} with channel, C{Basic.Return}, properties and body of each returned
+        message, while events are handed over.
         """
         need_callback(callback)
         self._on_return.append(callback)
@@ -143,7 +143,7 @@ class BlockingChannel(BlockingMethods):
         C{basic.get}.
 
         @return: C{Basic.GetOk}, properties and body; or C{Basic.GetEmpty}, C{None}, C{None}.
-        @raise MessageTooLarge: when it is over C{max_body_size}; it was rejected then.
+        @raise MessageTooLarge: when it is over C{max_body_size}; it has then been rejected.
         """
         refuse_ticket(ticket)
         result = self._do(self._core.get, queue, no_ack, timeout=timeout)
@@ -156,8 +156,8 @@ class BlockingChannel(BlockingMethods):
         C{basic.ack}.
 
         @param delivery_tag: 0 with C{multiple} for all that were handed over.
-        @param multiple: And all unsettled ones of this channel before it.
-        @raise StaleDelivery: when there is nothing to acknowledge by that tag.
+        @param multiple: Settle all unsettled ones of this channel before it, too.
+        @raise StaleDelivery: when there is nothing to acknowledge under that tag.
         """
         check_tag(delivery_tag)
         if multiple and not delivery_tag:
@@ -183,9 +183,9 @@ class BlockingChannel(BlockingMethods):
 
     def _settle_seen(self, settle: Callable[[int, bool], object]) -> None:
         """
-        In the loop's thread: settle all that were handed over; of those that wait for their turn none.
+        In the loop's thread: settle all that were handed over, and none of those that wait for their turn.
 
-        @param settle: Called with a delivery tag, and whether all before it are meant too.
+        @param settle: Called with a delivery tag, and whether all before it are meant, too.
         @raise StaleDelivery: when there are none.
         """
         messages = Consumer.unseen(self)
@@ -224,9 +224,9 @@ class BlockingChannel(BlockingMethods):
         """
         C{basic.consume}: call C{consumer} with channel, method, properties and body of each message.
 
-        @param consumer: Also as C{consumer_callback}. What it raises comes out of what hands over events.
+        @param consumer: May be given as C{consumer_callback}. What it raises comes out of what hands over events.
         @param block: Go on to L{start_consuming} at once, as pika did in 2011.
-        @return: The consumer tag; with C{block}, when L{stop_consuming} was called.
+        @return: The consumer tag; with C{block}, once L{start_consuming} has returned.
         """
         function = consumer if consumer_callback is None else consumer_callback
         if not callable(function):
@@ -242,7 +242,7 @@ class BlockingChannel(BlockingMethods):
         self, taker: Consumer | Iterated, queue: str, exclusive: bool, arguments: Arguments, timeout: float | None
     ) -> None:
         def consume(*arguments: Any, **more: Any) -> Any:
-            # Known from the beginning: it may have ended before anybody hears that it has begun.
+            # Known from the beginning: it may have ended before anybody is told that it began.
             completion = self._core.consumers.consume(taker, *arguments, **more)
             self._consumers[taker.consumer_tag] = taker
             return completion
@@ -280,7 +280,7 @@ class BlockingChannel(BlockingMethods):
             self._serving = False
 
     def _something(self) -> bool:
-        """There is something to hand over, or no reason to wait for it any more."""
+        """There is something to hand over, or no reason left to wait for it."""
         return self.connection.something() or not self._serving or not self._consumers or self._core.ended
 
     def _raise_reason(self) -> None:
@@ -291,10 +291,10 @@ class BlockingChannel(BlockingMethods):
 
     def stop_consuming(self, consumer_tag: str | None = None) -> None:
         """
-        Cancel one consumer, or all of them: L{start_consuming} returns when there is none left. Call it from a handler,
-        also of a signal, or, with C{io_thread}, from any thread. Harmless when the channel is closed.
+        Cancel one consumer, or all of them: L{start_consuming} returns when none is left. Call it from a handler of
+        messages or signals, or, with C{io_thread}, from any thread. Harmless when the channel is closed.
 
-        @raise UnknownConsumerTag: when C{consumer_tag} is none of this channel.
+        @raise UnknownConsumerTag: when C{consumer_tag} is not one of this channel's.
         """
         if self._waiter.busy:
             self._waiter.put_off(lambda: self.stop_consuming(consumer_tag))
@@ -307,14 +307,14 @@ class BlockingChannel(BlockingMethods):
             except UnknownConsumerTag:
                 if consumer_tag is not None:
                     raise
-                self._consumers.pop(tag, None)  # the broker was first
+                self._consumers.pop(tag, None)  # the broker cancelled it first
         if not self._consumers or not self.is_open:
             self._serving = False
             self.connection.waiter.notify()
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False, *, timeout: float | None = None) -> None:
         """
-        C{basic.cancel}. Messages of its that were not yet handed over go back to their queue.
+        C{basic.cancel}. Messages for it that were not yet handed over go back to their queue.
 
         @raise UnknownConsumerTag: when there is no such consumer on this channel.
         """
@@ -324,7 +324,7 @@ class BlockingChannel(BlockingMethods):
             self._give_back(self.connection.withdraw(consumer.hand_over))
 
     def _give_back(self, messages: Iterable[Message]) -> int:
-        """Have the broker put them back into their queue; return how many it were."""
+        """Have the broker put them back into their queue; return how many there were."""
         tags = [method.delivery_tag for method, _, _ in messages]
 
         def nack() -> int:
@@ -338,7 +338,7 @@ class BlockingChannel(BlockingMethods):
         return self._waiter.send(nack)
 
     def consumer_ended(self, consumer: Consumer | Iterated) -> None:
-        """One of them is over, and its deliveries of before have been handed over."""
+        """One of them has ended, and its earlier deliveries have been handed over."""
         known = self._consumers.pop(consumer.consumer_tag, None)
         if known is not None and consumer.reason is not None:
             for callback in self._on_cancel:
@@ -359,13 +359,13 @@ class BlockingChannel(BlockingMethods):
         consumer_tag: str | None = None,
     ) -> Iterator[tuple[Any, Any, Any]]:
         """
-        Iterate over messages as they come: C{Basic.Deliver}, properties and body. Leaving the loop leaves the consumer
-        as it is, and iterating again goes on with it; L{cancel} ends it.
+        Iterate over messages as they come: C{Basic.Deliver}, properties and body. Leaving the loop keeps the consumer,
+        and another C{consume} goes on with it; L{cancel} ends it.
 
-        @param inactivity_timeout: After so many seconds without a message the next item is C{(None, None, None)}.
+        @param inactivity_timeout: After this many seconds without a message the next item is C{(None, None, None)}.
         @raise ConsumerCancelled: when the broker has cancelled the consumer.
         @raise CloseReason: when the channel or the connection ends.
-        @raise ValueError: when it goes on with a consumer of before, which is one of another queue or kind.
+        @raise ValueError: when the earlier consumer it would go on with is of another queue or kind.
         """
         if inactivity_timeout is not None:
             seconds("inactivity_timeout", inactivity_timeout)
@@ -423,7 +423,7 @@ class BlockingChannel(BlockingMethods):
     # The end
 
     def close(self, code: int = 200, text: str = "Normal shutdown") -> None:
-        """Close it, after what was called before. Harmless when it is closed."""
+        """Close it, after all calls made before. Harmless when it is closed."""
         if self._core.ended:
             return
         if self._waiter.busy:
@@ -441,7 +441,7 @@ class BlockingChannel(BlockingMethods):
             self.connection.event(None, callback, self, method, message.properties, message.body)
 
     def dropped(self, error: MessageTooLarge) -> None:
-        """A message was too large: it was rejected. Whoever hands over events hears of it."""
+        """A message was too large: it was rejected. Whoever hands over events is told."""
 
         def tell() -> None:
             raise error
@@ -449,7 +449,7 @@ class BlockingChannel(BlockingMethods):
         self.connection.event(None, tell)
 
     def flow_changed(self, active: bool) -> None:
-        """The broker stopped publishes, or lets them go on: they wait by themselves."""
+        """The broker stopped publishes, or lets them go on: the engine holds them meanwhile."""
 
     def ended(self, reason: CloseReason) -> None:
         """The engine's channel is closed."""

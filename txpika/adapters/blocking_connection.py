@@ -39,24 +39,24 @@ from txpika.uri import parameters_of
 
 class BlockingConnection(Attributes):
     """
-    A connection that is open when it has been made.
+    A connection that is open as soon as it has been made.
 
-    Without C{io_thread} it belongs to the thread that made it, and the network is looked after while one of its methods
-    waits: a program that does something else for longer than the heartbeat must call L{process_data_events} or
-    L{sleep} meanwhile. With C{io_thread} a thread of its own does that, and methods may be called from any thread.
+    Without C{io_thread} it belongs to the thread that made it, and serves the network while one of its methods waits: a
+    program that does something else for longer than the heartbeat must call L{process_data_events} or L{sleep}
+    meanwhile. With C{io_thread} a thread of its own serves the network, and methods may be called from any thread.
 
-    Callbacks and handlers of messages run inside L{process_data_events}, L{sleep} and C{channel.start_consuming}, in
-    the thread that called it; what they raise comes out of it, and the connection is not hurt. A handler may call any
-    of these itself: meanwhile it gets no other message of its consumer. As a context manager it closes at the end of
-    the block.
+    Callbacks and message handlers run inside L{process_data_events}, L{sleep} and C{channel.start_consuming}, in the
+    thread that called it; what they raise comes out of that call, and does the connection no harm. A handler may itself
+    call any of these: until it returns, it gets no other message of its consumer. As a context manager, the connection
+    closes at the end of the block.
 
-    A handler of a signal calls L{add_callback_threadsafe}. It may call C{channel.stop_consuming} and the methods called
-    C{close} as well: when it has interrupted the work of this connection, they happen a moment later, when that is
-    done. Others raise L{txpika.exceptions.RecursiveOperationDetected} then; what such a handler lets through ends
-    the connection, as the work was left half done. With C{io_thread} it may call all.
+    A signal handler should call L{add_callback_threadsafe}. It may also call C{channel.stop_consuming} and the methods
+    named C{close}: when it has interrupted the work of this connection, they take effect a moment later, when that is
+    done. Others then raise L{txpika.exceptions.RecursiveOperationDetected}; an exception that such a handler lets
+    through ends the connection, whose work was left half done. With C{io_thread} it may call any method.
 
-    In a child of the process that made it, all it can do is L{close}, which lets go of the child's descriptors and
-    tells the broker nothing; other methods raise L{txpika.exceptions.WrongThread}. L{connect} works after that.
+    In a child of the process that made it, it can only be closed: L{close} releases the child's descriptors and tells
+    the broker nothing; other methods raise L{txpika.exceptions.WrongThread}. L{connect} works after that.
 
     @ivar parameters: What it was made with.
     """
@@ -74,12 +74,12 @@ class BlockingConnection(Attributes):
         @param parameters: L{ConnectionParameters}, an AMQP URI, or C{None} for RabbitMQ's guest on this machine.
         @param reconnection_strategy: When an attempt fails, it says whether and when another one is made; see
             L{txpika.reconnection_strategies}. A connection that was open and is lost is made again by L{reconnect}.
-        @param io_thread: Look after the network in a thread.
+        @param io_thread: Serve the network in a thread of its own.
         @raise ConnectFailed: when there is nobody to talk to.
         @raise HandshakeError: when the broker does not let us in; L{txpika.exceptions.TLSVerifyError} when it is not
             the one that was asked for.
-        @raise TypeError: when an argument is of a wrong type.
-        @raise ValueError: when the URI is none.
+        @raise TypeError: when an argument is of the wrong type.
+        @raise ValueError: when the URI is not one.
         """
         try:
             self.parameters = parameters_of(parameters)
@@ -113,7 +113,7 @@ class BlockingConnection(Attributes):
 
     def connect(self) -> None:
         """
-        Connect once more, after it has ended. Channels of before stay closed.
+        Connect again, after it has ended. Earlier channels stay closed.
 
         @raise NotConnected: when it is open, or another thread is about to open it.
         """
@@ -146,7 +146,7 @@ class BlockingConnection(Attributes):
                 return
 
     def _bury(self) -> None:
-        """If its thread was ended by what the program raised in it, see to the rest."""
+        """If its thread was ended by what the program raised in it, clean up."""
         if self.waiter.closed and not self._ended:
             self._ended = True
             self._reason = AuthenticationError("the function for credentials ended the thread of the connection")
@@ -205,8 +205,8 @@ class BlockingConnection(Attributes):
 
     def close(self, code: int = 200, text: str = "Normal shutdown") -> None:
         """
-        Close it in the orderly way, within C{close_timeout}, and let go of its timers, its loop and its thread.
-        Harmless when it is closed. L{connect} works after it.
+        Close it cleanly, within C{close_timeout}, and release its timers, its loop and its thread. Harmless when it is
+        closed. L{connect} works after it.
         """
         if self.waiter.forked:
             self._abandon()
@@ -262,7 +262,7 @@ class BlockingConnection(Attributes):
 
     @property
     def state(self) -> str:
-        """In words."""
+        """Its state, in words."""
         return self._core.state
 
     # What can be asked for
@@ -298,17 +298,17 @@ class BlockingConnection(Attributes):
         return reply
 
     def add_on_connection_blocked_callback(self, callback: Callable[[Any, str], object]) -> None:
-        """Call C{callback} with this and the reason when the broker takes no messages for now."""
+        """Call C{callback} with the connection and the reason when the broker takes no messages for now."""
         need_callback(callback)
         self._on_blocked.append(callback)
 
     def add_on_connection_unblocked_callback(self, callback: Callable[[Any], object]) -> None:
-        """Call C{callback} with this when it takes them again."""
+        """Call C{callback} with the connection when the broker takes messages again."""
         need_callback(callback)
         self._on_unblocked.append(callback)
 
     def add_on_open_callback(self, callback: Callable[[Any], object]) -> None:
-        """Call C{callback} with this each time it is open; now too, if it is, before this returns."""
+        """Call C{callback} with the connection each time it is open; if it is now, once before this returns, too."""
         need_callback(callback)
         self._on_open.append(callback)
         if self.is_open:
@@ -316,8 +316,8 @@ class BlockingConnection(Attributes):
 
     def add_backpressure_callback(self, callback: Callable[[], object]) -> None:
         """
-        Call C{callback} after each flush that leaves more than the multiplier times the average frame unsent. What
-        publishes waits by itself; this is for those who want to know.
+        Call C{callback} after each flush that leaves more than the multiplier times the average frame unsent.
+        Publishing waits by itself; this only lets the program know.
         """
         need_callback(callback)
         self._backpressure.append(callback)
@@ -332,7 +332,7 @@ class BlockingConnection(Attributes):
             self.event(None, callback)
 
     def add_on_close_callback(self, callback: Callable[[Any], object]) -> None:
-        """Call C{callback} with this when the connection has ended."""
+        """Call C{callback} with the connection when it has ended."""
         need_callback(callback)
         self._on_close.append(callback)
 
@@ -340,11 +340,11 @@ class BlockingConnection(Attributes):
 
     def process_data_events(self, time_limit: float | None = 0) -> None:
         """
-        Look after the network, and hand over what has come: messages, returns, timers.
+        Serve the network, and hand over what has come: messages, returns, timers.
 
-        @param time_limit: Wait so many seconds for something to come; 0 only looks, C{None} waits for as long as it
+        @param time_limit: Wait this many seconds for something to come; 0 only looks, C{None} waits for as long as it
             takes.
-        @raise CloseReason: when the connection has ended, and there is nothing to hand over any more.
+        @raise CloseReason: when the connection has ended, and there is nothing left to hand over.
         """
         if time_limit is not None:
             check_number("time_limit", time_limit)
@@ -354,7 +354,7 @@ class BlockingConnection(Attributes):
 
     def sleep(self, duration: float) -> None:
         """
-        L{process_data_events} for so many seconds.
+        L{process_data_events} for this many seconds.
 
         @raise CloseReason: when the connection ends meanwhile.
         """
@@ -371,10 +371,10 @@ class BlockingConnection(Attributes):
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Any:
         """
-        Call C{callback} in C{delay} seconds, from inside what hands over events.
+        Call C{callback} in C{delay} seconds, while events are handed over.
 
         @return: For L{remove_timeout}.
-        @raise TypeError: when an argument is of a wrong type.
+        @raise TypeError: when an argument is of the wrong type.
         @raise ValueError: when C{delay} is NaN.
         @raise CloseReason: when it was closed: nothing hands over events any more.
         """
@@ -398,8 +398,8 @@ class BlockingConnection(Attributes):
 
     def add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
         """
-        Have C{callback} called from inside what hands over events; call this from any thread. Without C{io_thread} it
-        is the only thing other threads may call, and handlers of signals should.
+        Have C{callback} called while events are handed over; call this from any thread. Without C{io_thread} it is the
+        only method that other threads may call, and the one that signal handlers should.
         """
         need_callback(callback)
         if self.waiter.forked:
@@ -412,7 +412,7 @@ class BlockingConnection(Attributes):
 
     def event(self, owner: object, function: Callable[..., object], *arguments: Any) -> None:
         """In the loop's thread: hand this over to the program, in its turn. See L{Events.add}."""
-        if len(self._events) >= MAX_EVENTS - 1:  # before it is there for another thread to take, and make room by that
+        if len(self._events) >= MAX_EVENTS - 1:  # before another thread can take it and so make room
             self._holding = True
             self.hold(self)
         self._events.add(owner, function, *arguments)
@@ -420,7 +420,7 @@ class BlockingConnection(Attributes):
 
     def withdraw(self, function: Callable[..., object]) -> list[Any]:
         """
-        @return: The first arguments of the events that are calls of this very function; they are not made any more.
+        @return: The first arguments of the events that are calls of this very function, which are no longer made.
         """
         withdrawn = [arguments[0] for arguments in self._events.withdraw(function)]
         self._make_room()
@@ -445,7 +445,7 @@ class BlockingConnection(Attributes):
         self._core.intake.hold(who)
 
     def gone(self, who: object) -> None:
-        """In the loop's thread: C{who} has ended, and holds up nobody any more."""
+        """In the loop's thread: C{who} has ended, and no longer holds anybody up."""
         self._core.intake.release(who)
 
     def release(self, who: object) -> None:
@@ -454,10 +454,10 @@ class BlockingConnection(Attributes):
 
     def dispatch(self, while_true: Callable[[], object] = lambda: True) -> int:
         """
-        Hand over what is there now. When that takes long, the network is looked after in between.
+        Hand over what is there now. When that takes long, the network is served in between.
 
         @param while_true: Stop before the next one when this is false.
-        @return: How many it were.
+        @return: How many events that was.
         """
         count = 0
         waiter = self.waiter
@@ -475,7 +475,7 @@ class BlockingConnection(Attributes):
                 if event is None:
                     break
                 count += 1
-                if event[0] is not None:  # not a timer's, of which there may be always another one
+                if event[0] is not None:  # not a timer's, of which there may always be another
                     self.patience.taken += 1
                 try:
                     event[1](*event[2])
@@ -497,14 +497,14 @@ class BlockingConnection(Attributes):
         if box is None:
             return None
         try:
-            self.waiter.wait(lambda: box.done)  # as L{wait_for}, which a program may do all day long
+            self.waiter.wait(lambda: box.done)  # L{wait_for} in place: a program may do this all day long
         except BaseException:
             self._let_pass(box)
             raise
         return box.take()
 
     def wait_for(self, box: Box) -> None:
-        """Wait until it is there. Whoever is interrupted meanwhile lets it pass when it comes."""
+        """Wait until it is there. If the wait is interrupted, its result is dropped when it comes."""
         try:
             self.waiter.wait(lambda: box.done)
         except BaseException:
@@ -522,12 +522,12 @@ class BlockingConnection(Attributes):
             raise self._reason.with_outcome("closed")
 
     def flush_outbound(self) -> None:
-        """Send what waits, so far as the network takes it now."""
+        """Send what waits, as far as the network takes it now."""
         if self._transport is not None:
             self.waiter.call(self._transport.flush)
 
     def erase_credentials(self) -> None:
-        """Nothing: the credentials show nobody their secret, and L{reconnect} needs it."""
+        """Does nothing: the credentials show nobody their secret, and L{reconnect} needs it."""
 
     # What the engine tells
 

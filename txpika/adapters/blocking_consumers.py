@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_blocking_consumers,txpika.test.test_blocking_connection -*-
 """
-Where a blocking channel's messages go: to a function of the program's, or to where it iterates over them.
+Where a blocking channel's messages go: to a function of the program, or to an iteration over them.
 
-Owns which of those that wait are still due: who needs an ack, and waits for none any more, is not handed over. It was
-settled meanwhile, or its channel has ended, and then the broker has it. What is written is the engine's business.
+Owns which of the waiting messages are still due: one that needs an ack but no longer waits for it is not handed over.
+It was settled meanwhile, or its channel has ended and the broker has it. What is written is the engine's business.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Message = tuple[Any, BasicProperties, bytes]
 
 
 def message_of(delivery: Delivery) -> Message:
-    """@return: What a program of pika expects."""
+    """@return: What a pika program expects."""
     return deliver_of(delivery), delivery.properties, delivery.body
 
 
@@ -43,7 +43,7 @@ class Consumer:
     ) -> None:
         """
         @param acks: Of the channel.
-        @param function: Called with the channel, and the three of each message.
+        @param function: Called with the channel, and the three parts of each message.
         """
         self._channel = channel
         self.consumer_tag = tag

@@ -2,7 +2,7 @@
 """
 What waits for a blocking program to take it: messages, returns, timers, each a call to be made in the program's thread.
 
-Owns their order, also when several threads take them: two calls of one owner are never made at the same time, nor one
+Owns their order, even when several threads take them: two calls of one owner are never made at the same time, nor one
 from inside the other. Knows callables; nothing of AMQP.
 """
 
@@ -14,7 +14,7 @@ from contextlib import suppress
 from threading import RLock
 from typing import Any
 
-#: Events, or messages of one that is iterated over, that may wait before the connection reads no more.
+#: Events, or messages of one iteration, that may wait before the connection stops reading.
 MAX_EVENTS = 1000
 
 #: Whose call it is (C{None}: nobody's in particular), the callable, and its arguments.
@@ -25,8 +25,8 @@ class Events:
     """
     Calls to be made, in the order they came.
 
-    Whoever adds one needs no lock, so that it never waits for a thread that takes them, or for a signal's handler that
-    has interrupted that thread. Such a handler may take some itself, from inside of L{take}.
+    Adding one needs no lock, so it never waits for a thread that takes them, or for a signal handler that has
+    interrupted that thread. Such a handler may take some itself, from inside L{take}.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Events:
                     self._busy.add(event[0])
                 try:
                     self._waiting.remove(event)
-                except ValueError:  # a signal's handler has taken this one, just now
+                except ValueError:  # a signal handler has just taken this one
                     self._busy.discard(event[0])
                 else:
                     return event
@@ -82,7 +82,7 @@ class Events:
 
     def withdraw(self, function: Callable[..., object]) -> list[tuple[Any, ...]]:
         """
-        @return: The arguments of all calls of this very function; they are not made any more.
+        @return: The arguments of all calls of this very function, which are no longer made.
         """
         withdrawn = []
         with self._taking:
@@ -107,5 +107,5 @@ class Later:
             callback()
 
     def cancel(self) -> None:
-        """It is not made, even if its time has come and it waits for its turn."""
+        """Do not make it, even if its time has come and it waits for its turn."""
         self._callback = None

@@ -1,8 +1,8 @@
 # -*- test-case-name: txpika.test.test_blocking_connection -*-
 """
-The methods of a blocking channel that are but a question and an answer.
+The methods of a blocking channel that are just a question and an answer.
 
-Owns their names, arguments and results. How one waits for the answer is the connection's business.
+Owns their names, arguments and results. How to wait for the answer is the connection's business.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 class BlockingMethods:
     """
-    What L{txpika.adapters.blocking_channel.BlockingChannel} is on top of.
+    The base of L{txpika.adapters.blocking_channel.BlockingChannel}.
 
     @ivar connection: The connection it belongs to.
     """
@@ -30,7 +30,7 @@ class BlockingMethods:
     def __init__(self, connection: BlockingConnection, core: Core) -> None:
         self.connection = connection
         self._core = core
-        self._waiter = connection.waiter  # the one of this life of the connection; another one may have another
+        self._waiter = connection.waiter  # that of this life of the connection; the next may have another
 
     def _do(self, function: Callable[..., Box | None], *arguments: Any, **more: Any) -> Any:
         timeout = more.get("timeout")
@@ -60,7 +60,7 @@ class BlockingMethods:
         *,
         timeout: float | None = None,
     ) -> Exchange.DeclareOk:
-        """C{exchange.declare}; the type also as C{exchange_type}."""
+        """C{exchange.declare}; the type may also be given as C{exchange_type}."""
         refuse_ticket(ticket)
         kind = type if exchange_type is None else exchange_type
         table = arguments or {}
@@ -221,7 +221,7 @@ class BlockingMethods:
         *,
         timeout: float | None = None,
     ) -> Basic.QosOk:
-        """C{basic.qos}; C{global_} also as C{global_qos}. RabbitMQ implements a C{prefetch_size} of 0 only."""
+        """C{basic.qos}; C{global_} may be given as C{global_qos}. RabbitMQ implements only a C{prefetch_size} of 0."""
         method = Basic.Qos(prefetch_size, prefetch_count, global_ if global_qos is None else global_qos)
         reply: Basic.QosOk = self._call(method, timeout)
         return reply

@@ -2,9 +2,9 @@
 """
 Waiting for what may lie behind messages that nobody takes.
 
-Reading pauses when much waits to be taken. But who would take it may be who waits: for the reply to a request, in a
-handler, or between the messages of C{consume}. Owns whether reading goes on for who waits. Knows how one waits, and the
-engine's intake; nothing of what is waited for.
+Reading pauses when much waits to be taken. But whoever would take it may be waiting: for the reply to a request, in a
+handler, or between the messages of C{consume}. Owns whether reading goes on for whoever waits. Knows how to wait, and
+the engine's intake; nothing of what is waited for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from txpika.adapters.waiting import Waiter
 
-#: Seconds in which nothing is taken, after which nobody is about to take anything.
+#: When nothing was taken for this many seconds, nobody is about to take anything.
 STANDSTILL = 1.0
 
 
@@ -25,21 +25,21 @@ class Intake(Protocol):
     full: set[object]
 
     def expect(self, who: object) -> None:
-        """Read on, whoever has enough."""
+        """Read on, no matter who has enough."""
 
     def expect_no_more(self, who: object) -> None:
-        """C{who} does not ask for that any more."""
+        """C{who} no longer asks for that."""
 
 
 class Asking:
-    """Who asks for more, until that is C{over}."""
+    """A request to read on, until it is C{over}."""
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self.over = False
 
     def begin(self) -> None:
-        """In the loop's thread, which may come to it when a signal's handler has ended the wait."""
+        """In the loop's thread, which may get to it only after a signal handler has ended the wait."""
         self._intake.expect(self)
         if self.over:
             self.end()
@@ -52,12 +52,12 @@ class Asking:
 
 class Patience:
     """
-    Reading goes on at once for who waits in a handler, or as the only thread there is: nobody takes anything meanwhile.
-    For who only looks in, or sleeps, as programs do between messages to keep a connection alive, and for one thread of
-    several, it goes on when nothing was taken for L{STANDSTILL} since they began to. Then only a prefetch count, with
-    acks, limits what waits.
+    Reading goes on at once for a thread that waits in a handler, or is the only one: nobody takes anything meanwhile.
+    For one that only looks in, or sleeps, as programs do between messages to keep a connection alive, and for one
+    thread of several, it goes on once nothing was taken for L{STANDSTILL} since it began to. Then only a prefetch
+    count, with acks, limits what waits.
 
-    @ivar intake: Of the present connection.
+    @ivar intake: That of the present connection.
     @ivar taken: Messages that were taken so far.
     @ivar handling: Threads that are handing over events.
     """
@@ -66,14 +66,14 @@ class Patience:
         self.intake: Intake
         self.taken = 0
         self.handling: set[int] = set()
-        #: For each thread that has waited: what was taken then, and since when it is that much.
+        #: For each thread that has waited: how many were taken then, and since when it has been that many.
         self._known: dict[int, tuple[int, float]] = {}
 
     def wait(self, waiter: Waiter, ready: Callable[[], object], timeout: float | None, pause: bool = False) -> None:
         """
         L{Waiter.wait}, and raises what that does.
 
-        @param pause: It is for the time that one waits.
+        @param pause: The wait is for the sake of its time, as in a sleep.
         """
         me, now = get_ident(), waiter.loop.seconds()
         before, since = self._known.get(me, (-1, 0.0))

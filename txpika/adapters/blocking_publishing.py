@@ -2,8 +2,8 @@
 """
 Publishing many messages from a program that waits, and what became of each.
 
-Owns how many are under way, and that each has an outcome, also when the channel ends among them. Knows a channel of the
-engine, and how one waits; what is written, and when, is the engine's business.
+Owns how many are under way, and that each has an outcome, even when the channel ends among them. Knows a channel of the
+engine, and how to wait; what is written, and when, is the engine's business.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from txpika.adapters.waiting import Box, Waiter
     from txpika.core.channel import Channel as Core
 
-#: Messages passed on at a time. With a thread, each turn of that costs a hundred times what a message does.
+#: Messages passed on at a time. With a thread, each handover costs a hundred times what a message does.
 MAX_BATCH = 100
 
 
@@ -45,8 +45,8 @@ class Many:
         """
         Publish all, and wait for their outcomes.
 
-        @param messages: One without a length, which may be endless, is asked for no more when the channel has ended.
-        @raise Exception: what C{messages} raises, when what it gave before is settled.
+        @param messages: If it has no length, it may be endless, so it is asked for no more when the channel has ended.
+        @raise Exception: what C{messages} raises, once what it gave before is settled.
         """
         failure: Exception | None = None
         each = iter(messages)

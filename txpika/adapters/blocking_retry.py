@@ -2,7 +2,7 @@
 """
 A reconnection strategy's view of a connection whose program waits for it.
 
-Owns what the strategy asked for, until that is done. Knows how one waits; nothing of the connection.
+Owns what the strategy asked for, until that is done. Knows how to wait; nothing of the connection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Retry:
     """
     What a reconnection strategy sees of a connection that waits for its next attempt.
 
-    @cvar user_closed: It was not closed by the program.
+    @cvar user_closed: C{False}: the program has not closed it.
     """
 
     user_closed = False
@@ -27,11 +27,11 @@ class Retry:
         self._again = False
 
     def add_timeout(self, delay: float, callback: Callable[[], object]) -> None:
-        """The strategy wants to wait so many seconds."""
+        """The strategy wants to wait this many seconds."""
         self._delay, self._callback = delay, callback
 
     def remove_timeout(self, _timer: None) -> None:
-        """It wants that no more."""
+        """It no longer wants that."""
         self._callback = None
 
     def reconnect(self) -> None:

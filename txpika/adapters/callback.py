@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_callback_connection,txpika.test.test_callback_reconnection -*-
 """
-One connection, as a program of callbacks knows it: pika's connection of 2011 over the engine.
+One connection, as a callback program knows it: pika's connection of 2011 on top of the engine.
 
-Owns who hears of its life, and that a reconnection strategy can give it another one. Knows no loop and no socket: those
-are the adapters', subclasses of L{BaseConnection}, each a clock and a way to a transport.
+Owns who is told of its life, and that a reconnection strategy can give it another one. Knows no loop and no socket:
+those are the adapters', subclasses of L{BaseConnection}, each a clock and a way to a transport.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _log = logging.getLogger("txpika.adapters.callback")
 
 #: The connection's own number among those of channels.
 _ZERO = 0
-#: Methods that are but a question and an answer: all L{BaseConnection.rpc} takes. Others leave traces in the engine.
+#: Methods that are just a question and an answer, all that L{BaseConnection.rpc} takes. Others affect the engine.
 PLAIN_METHODS = {
     *(Exchange.Declare.NAME, Exchange.Delete.NAME, Exchange.Bind.NAME, Exchange.Unbind.NAME),
     *(Queue.Declare.NAME, Queue.Bind.NAME, Queue.Unbind.NAME, Queue.Purge.NAME, Queue.Delete.NAME),
@@ -52,20 +52,20 @@ ON_UNBLOCKED = "_on_connection_unblocked"
 
 class BaseConnection(Hooks, Attributes):
     """
-    What all adapters are.
+    The base class of all callback connections.
 
-    It connects when it is made, and calls back. Use it from its loop's thread only; each adapter says how others call
-    in. What a callback raises is logged, and hurts nobody else.
+    It starts to connect when it is made, and calls back. Use it only from its loop's thread; each adapter says what
+    other threads may call. What a callback raises is logged, and harms nobody else.
 
-    An adapter implements C{clock}, C{_dial} and L{_stop_dialling}, and says in L{_unheard} what becomes of an end that
-    nobody heard of. One written for pika of 2011 has L{txpika.adapters.hooks} instead.
+    An adapter implements C{clock}, C{_dial} and L{_stop_dialling}, and decides in L{_unheard} what becomes of an end
+    that no callback was told of. One written for pika of 2011 has L{txpika.adapters.hooks} instead.
 
     @ivar parameters: What it was made with.
-    @ivar callbacks: Who wants to hear of what: a L{CallbackManager} of its own.
-    @ivar reconnection: Its strategy.
+    @ivar callbacks: Who is to be told of what: a L{CallbackManager} of its own.
+    @ivar reconnection: Its reconnection strategy.
     @ivar closing: C{False}, or code and text of its close.
     @ivar user_closed: This program closed it: no strategy brings it back.
-    @ivar reason: Why it ended, or could not be opened, last: an exception; C{None} before that.
+    @ivar reason: Why it last ended, or could not be opened: an exception; C{None} before that.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class BaseConnection(Hooks, Attributes):
         """
         @param parameters: L{ConnectionParameters}, an AMQP URI, or C{None} for RabbitMQ's guest on this machine.
         @param on_open_callback: Called with the connection each time it is open.
-        @param reconnection_strategy: See L{txpika.reconnection_strategies}; C{None} is none.
+        @param reconnection_strategy: See L{txpika.reconnection_strategies}; C{None} for none.
         @param on_open_error_callback: Called with the connection and an exception each time it cannot be opened.
         @param on_close_callback: Called with the connection each time it is closed, by whomever.
-        @raise TypeError: when an argument is of a wrong type.
-        @raise ValueError: when the URI is none.
+        @raise TypeError: when an argument is of the wrong type.
+        @raise ValueError: when the URI is not one.
         """
         try:
             self.parameters = parameters_of(parameters)
@@ -110,13 +110,13 @@ class BaseConnection(Hooks, Attributes):
             self.add_on_close_callback(on_close_callback)
         self._attempt()
 
-    # What an adapter implements, beside clock and _dial
+    # What an adapter implements, besides clock and _dial
 
     def _stop_dialling(self) -> None:
         """Give up making a transport."""
 
     def _unheard(self, reason: Exception) -> None:
-        """The connection has ended, no strategy brings it back, and no callback was there to hear it."""
+        """The connection has ended, no strategy brings it back, and there was no callback to tell."""
         _log.error("%r: %s", self, reason)
 
     # One life
@@ -135,7 +135,7 @@ class BaseConnection(Hooks, Attributes):
         self._dial()
 
     def _transport_made(self, transport: Any) -> None:
-        """There is one, connected, and shaken hands with if it is TLS."""
+        """There is a transport: connected, and past its handshake if it is TLS."""
         self._attempting = False
         self._core.connection_made(transport)
         self._core.limit_handshake(self._deadline - self.clock.seconds())
@@ -153,7 +153,7 @@ class BaseConnection(Hooks, Attributes):
 
     def _credentials_given(self, credentials: Any) -> None:
         """
-        The function for credentials has returned. An adapter whose loop can await begins here.
+        The function for credentials has returned. An adapter whose loop can await overrides this.
 
         @param credentials: What it returned.
         """
@@ -165,7 +165,7 @@ class BaseConnection(Hooks, Attributes):
 
     def _transport_failed(self, errors: list[tuple[str, Any]]) -> None:
         """
-        There is none.
+        There is no transport.
 
         @param errors: What went wrong, by host.
         """
@@ -216,7 +216,7 @@ class BaseConnection(Hooks, Attributes):
         else:
             heard = self.callbacks.process(_ZERO, ON_OPEN_ERROR, self, self, reason)
             over = self.reconnection.on_connect_attempt_failure
-        if self._core is life:  # else one of those who heard has begun another one
+        if self._core is life:  # else one of those told has begun another one
             over(self)
         if not heard and not self.user_closed and not self.reconnection.is_active:
             self._unheard(reason)
@@ -230,7 +230,7 @@ class BaseConnection(Hooks, Attributes):
 
     @property
     def is_closing(self) -> bool:
-        """Whether its end has begun, and is not over."""
+        """Whether its end has begun but is not over."""
         return bool(self.closing) and not self.is_closed
 
     @property
@@ -243,7 +243,7 @@ class BaseConnection(Hooks, Attributes):
 
     @property
     def state(self) -> str:
-        """In words."""
+        """Its state, in words."""
         if self._attempting:
             return "connecting"
         return CLOSED if self.is_closed else self._core.state
@@ -251,7 +251,7 @@ class BaseConnection(Hooks, Attributes):
     # Callbacks
 
     def add_on_open_callback(self, callback: Callable[[Any], object]) -> None:
-        """Call C{callback} with the connection each time it is open; now too, if it is."""
+        """Call C{callback} with the connection each time it is open; if it is now, once at once, too."""
         check_callback(callback)
         self.callbacks.add(_ZERO, ON_OPEN, callback, False)
         if self.is_open:
@@ -299,7 +299,7 @@ class BaseConnection(Hooks, Attributes):
 
         @param on_open_callback: Called with it when the broker has opened it.
         @param channel_number: C{None} takes a free one.
-        @return: The channel; calls on it wait for its opening.
+        @return: The channel; calls on it wait for it to be opened.
         @raise CloseReason: when the connection is not open.
         @raise NoFreeChannels: when the broker allows no more.
         @raise InvalidChannelNumber: when that number is not free, or too high.
@@ -316,7 +316,7 @@ class BaseConnection(Hooks, Attributes):
         return channel
 
     def channel_ended(self, channel: Channel) -> None:
-        """For a channel that is closed."""
+        """A channel is closed."""
         if self._channels.get(channel.channel_number) is channel:
             del self._channels[channel.channel_number]
 
@@ -333,7 +333,7 @@ class BaseConnection(Hooks, Attributes):
 
     def close(self, code: int = 200, text: str = "Normal shutdown") -> None:
         """
-        Close it: what is under way may end, then the broker is told, all within C{close_timeout}. Final: no strategy
+        Close it: what is under way may finish, then the broker is told, all within C{close_timeout}. Final: no strategy
         brings it back. Harmless when it is closed.
         """
         self.user_closed = True
@@ -348,7 +348,7 @@ class BaseConnection(Hooks, Attributes):
             self._core.close(code, text)
 
     def erase_credentials(self) -> None:
-        """Nothing: the credentials show nobody their secret, and another life needs it."""
+        """Does nothing: the credentials show nobody their secret, and another life needs it."""
 
     # Methods as they are
 
@@ -377,7 +377,7 @@ class BaseConnection(Hooks, Attributes):
         Write a method, and call C{callback} with the frame of its reply.
 
         @param acceptable_replies: Not needed: the protocol says which they are. Others are refused.
-        @raise ValueError: as L{send_method}, or when one of these is no reply to the method.
+        @raise ValueError: as L{send_method}, or when one of these is not a reply to the method.
         """
         channel = self._raw_channel(channel_number)
         if method.NAME not in PLAIN_METHODS:
@@ -400,7 +400,7 @@ class BaseConnection(Hooks, Attributes):
         Call C{callback} in C{delay_sec} seconds.
 
         @return: For L{remove_timeout}.
-        @raise TypeError: when an argument is of a wrong type.
+        @raise TypeError: when an argument is of the wrong type.
         @raise ValueError: when C{delay_sec} is NaN.
         """
         check_number("delay_sec", delay_sec)

@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_callback_channel -*-
 """
-One channel, as a program of callbacks knows it: the methods of pika's channel of 2011, and what came after them.
+One channel, as a callback program knows it: the methods of pika's channel of 2011, and later ones.
 
 Owns the names, arguments and callbacks of the methods. What order they are written in, and what their replies are, is
-the engine's; who wants to hear of what is kept by the connection's L{CallbackManager}.
+the engine's business; who is to be told of what is kept by the connection's L{CallbackManager}.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OnReply = Callable[[frames.Method], object] | None
 
 _log = logging.getLogger("txpika.adapters.callback")
 
-# Keys of the callback manager that are no methods.
+# Keys of the callback manager that are not methods.
 ON_CLOSE = "_on_channel_close"
 ON_RETURN = "_on_basic_return"
 ON_CANCEL = "_on_basic_cancel"
@@ -40,7 +40,7 @@ ON_FLOW = "_on_channel_flow"
 
 
 def call(callback: Callable[..., object] | None, *arguments: Any) -> None:
-    """Call a program's callback. What it raises is logged, and hurts nobody else."""
+    """Call a program's callback. What it raises is logged, and harms nobody else."""
     if callback is not None:
         try:
             callback(*arguments)
@@ -73,12 +73,12 @@ class Consumer:
 
 class Channel:
     """
-    What C{connection.channel()} gives, and its callback gets.
+    What C{connection.channel()} returns, and passes to its callback.
 
     It can be used at once: what is called before the broker has opened it waits for that, in order. Wrong arguments
-    raise L{ValueError} or L{TypeError} at the call; a call on a channel that is closed raises why. A C{callback} gets a
-    frame whose C{method} is the broker's reply; it is not called when the channel ends first, which
-    L{add_on_close_callback} tells.
+    raise L{ValueError} or L{TypeError} at the call; a call on a closed channel raises the reason. A C{callback} gets a
+    frame whose C{method} is the broker's reply; it is not called when the channel ends first, which a callback of
+    L{add_on_close_callback} is told.
 
     @ivar connection: The connection it belongs to.
     @ivar closing: C{False}, or code and text of its close.
@@ -116,7 +116,7 @@ class Channel:
 
     @property
     def consumer_tags(self) -> list[str]:
-        """Of its consumers."""
+        """The tags of its consumers."""
         return list(self._tags)
 
     def __int__(self) -> int:
@@ -136,20 +136,20 @@ class Channel:
             self._callbacks.add(self.channel_number, reply, callback, one_shot)
 
     def add_on_close_callback(self, callback: Callable[[int, str], object]) -> None:
-        """Call C{callback} with code and text when the channel is closed, whoever did it, or the connection is."""
+        """Call C{callback} with code and text when the channel, or the connection, is closed, by whomever."""
         check_callback(callback)
         self._callbacks.add(self.channel_number, ON_CLOSE, callback, False)
 
     def add_on_return_callback(self, callback: Callable[..., object]) -> None:
         """
-        Call C{callback} with each message that comes back: the frame of C{Basic.Return}, the frame of its header, whose
+        Call C{callback} with each returned message: the frame of C{Basic.Return}, the frame of its header, whose
         C{properties} are the message's, and the body.
         """
         check_callback(callback)
         self._callbacks.add(self.channel_number, ON_RETURN, callback, False)
 
     def add_on_cancel_callback(self, callback: Callable[[frames.Method], object]) -> None:
-        """Call C{callback} with the frame of each C{Basic.Cancel} of the broker: its queue was deleted, say."""
+        """Call C{callback} with each C{Basic.Cancel} frame from the broker, as when the queue was deleted."""
         check_callback(callback)
         self._callbacks.add(self.channel_number, ON_CANCEL, callback, False)
 
@@ -173,7 +173,7 @@ class Channel:
         self._answer(callback, self._core.call(method))
 
     def _answer(self, callback: OnReply, done: Completion | None) -> None:
-        """Have C{callback} called when C{done} is; at once is never, with C{nowait} there is nothing to come."""
+        """Have C{callback} called when C{done} is; never with C{nowait}, where there is nothing to wait for."""
         if done is not None:
             done.callback = partial(self._replied, callback)
 
@@ -199,7 +199,7 @@ class Channel:
         """
         C{exchange.declare}.
 
-        @param type: C{direct}, C{fanout}, C{topic}, C{headers}; also as C{exchange_type}.
+        @param type: C{direct}, C{fanout}, C{topic}, C{headers}; may also be given as C{exchange_type}.
         """
         refuse_ticket(ticket)
         kind = type if exchange_type is None else exchange_type
@@ -322,7 +322,7 @@ class Channel:
 
     def flow(self, callback: Callable[[bool], object] | None = None, active: bool = True) -> None:
         """
-        C{channel.flow}. RabbitMQ lets nobody stop it (use L{basic_qos}), so all this can do is ask for what is.
+        C{channel.flow}. RabbitMQ lets no client stop it (use L{basic_qos}), so this can only ask for what is.
 
         @param callback: Called with C{active}.
         @raise ValueError: when C{active} is false: RabbitMQ would close the connection (540).
@@ -337,11 +337,11 @@ class Channel:
 
     def confirm_delivery(self, callback: OnReply = None, nowait: bool = False) -> None:
         """
-        Confirm mode. Harmless when it is on.
+        Turn on confirm mode. Harmless when it is on.
 
         @param callback: Called for each message published from now on, with the frame of a C{Basic.Ack} or
-            C{Basic.Nack} whose C{delivery_tag} counts the publishes of this channel from 1; one frame a message. A
-            message that comes back goes to those of L{add_on_return_callback} first.
+            C{Basic.Nack} whose C{delivery_tag} counts the publishes of this channel from 1; one frame per message. A
+            returned message goes to the callbacks of L{add_on_return_callback} first.
         """
         check_callback(callback)
         self._core.confirm_select(nowait)
@@ -357,7 +357,7 @@ class Channel:
         immediate: bool = False,
     ) -> None:
         """
-        C{basic.publish}, in its turn: behind what was called on this channel before.
+        C{basic.publish}, in its turn: after what was called on this channel before.
 
         @param body: bytes-like; a str is sent as UTF-8.
         @param immediate: RabbitMQ does not implement it.
@@ -386,7 +386,7 @@ class Channel:
             frame = frames.Method(self.channel_number, Basic.Nack(number))
             call(self._confirmed, frame)
             self._callbacks.process(self.channel_number, Basic.Nack, self, frame)
-        # Else channel or connection has ended; those who listen to that hear of it.
+        # Otherwise the channel or the connection has ended; those who listen for that are told.
 
     # Consuming
 
@@ -402,8 +402,8 @@ class Channel:
         """
         C{basic.qos}.
 
-        @param prefetch_size: RabbitMQ implements 0 only, no limit.
-        @param global_: For the channel; else for each consumer started later. Also as C{global_qos}, C{all_channels}.
+        @param prefetch_size: RabbitMQ implements only 0, no limit.
+        @param global_: For the channel; else for each consumer started later. Or C{global_qos}, or C{all_channels}.
         """
         given = [each for each in (global_qos, all_channels) if each is not None]
         self._rpc(callback, Basic.Qos(prefetch_size, prefetch_count, given[0] if given else global_))
@@ -423,7 +423,7 @@ class Channel:
         """
         C{basic.consume}.
 
-        @param consumer_callback: Called with channel, method, properties and body of each message; also as C{consumer}.
+        @param consumer_callback: Called with channel, method, properties and body of each message; or C{consumer}.
         @param callback: Called with the frame of the reply.
         @return: The consumer tag.
         @raise DuplicateConsumerTag: when the tag is in use on this channel.
@@ -462,8 +462,8 @@ class Channel:
         """
         C{basic.get}.
 
-        @param callback: Called with channel, method, properties and body when there is a message. When there is none
-            only those hear of it who used L{add_callback} for C{Basic.GetEmpty}.
+        @param callback: Called with channel, method, properties and body when there is a message. When there is none,
+            only callbacks added by L{add_callback} for C{Basic.GetEmpty} are called.
         """
         refuse_ticket(ticket)
         check_callback(callback)
@@ -481,7 +481,7 @@ class Channel:
             self._callbacks.process(self.channel_number, result, self, frame)
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
-        """C{basic.ack}. @raise StaleDelivery: when there is nothing to acknowledge by that tag."""
+        """C{basic.ack}. @raise StaleDelivery: when there is nothing to acknowledge under that tag."""
         check_tag(delivery_tag)
         self._core.acks.ack(delivery_tag, multiple)
 
@@ -507,17 +507,17 @@ class Channel:
         self._answer(callback, self._core.recover())
 
     def basic_recover_async(self, requeue: bool = True) -> None:
-        """As L{basic_recover}, which it is now, without a callback."""
+        """Today the same as L{basic_recover}, without a callback."""
         self.basic_recover(None, requeue)
 
     # The end
 
     def close(self, code: int = 200, text: str = "Normal shutdown", from_server: bool = False) -> None:
         """
-        Close it, after what was called before. Harmless when it is closed.
+        Close it, after all calls made before. Harmless when it is closed.
 
-        @param code: 0, what pika of 2011 had by default, is sent as 200.
-        @param from_server: Ignored: nobody else has to call this.
+        @param code: 0, the default of pika in 2011, is sent as 200.
+        @param from_server: Ignored: only programs call this now.
         """
         if not self.closing:
             self.closing = (code or 200, text)
@@ -543,7 +543,7 @@ class Channel:
         self._callbacks.process(self.channel_number, ON_FLOW, self, active)
 
     def consumer_ended(self, consumer_tag: str, reason: CloseReason | None) -> None:
-        """One of the consumers is no more."""
+        """One of the consumers has ended."""
         self._tags.pop(consumer_tag, None)
         if reason is not None and self.is_open:
             frame = frames.Method(self.channel_number, Basic.Cancel(consumer_tag))
@@ -554,7 +554,7 @@ class Channel:
         """The engine's channel is closed."""
         code, text = reason.reply_code or 200, reason.reply_text
         self.closing = self.closing or (code, text)
-        # All of them at once and first, for one may open a channel of the same number, with callbacks of its own.
+        # All of them taken first, for one may open a channel of the same number, with callbacks of its own.
         hearing = self._callbacks.take(self.channel_number, ON_CLOSE)
         self.connection.channel_ended(self)
         for callback in hearing:

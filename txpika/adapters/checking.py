@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_callback_channel -*-
 """
-What the methods of all adapters ask of their arguments.
+What the methods of all adapters require of their arguments.
 
 Owns the checks and the types they have in common. Knows nothing of what the arguments are for.
 """
@@ -15,20 +15,20 @@ Arguments = Mapping[str, object] | None
 
 
 def check_callback(callback: object, name: str = "callback") -> None:
-    """@raise TypeError: when C{callback} can neither be called nor is C{None}."""
+    """@raise TypeError: when C{callback} is neither callable nor C{None}."""
     if callback is not None and not callable(callback):
         raise TypeError(f"{name} must be callable or None, not {type(callback).__name__}")
 
 
 def need_callback(callback: object) -> None:
-    """@raise TypeError: when C{callback} cannot be called."""
+    """@raise TypeError: when C{callback} is not callable."""
     if not callable(callback):
         raise TypeError(f"callback must be callable, not {type(callback).__name__}")
 
 
 def check_number(name: str, value: object) -> None:
     """
-    @raise TypeError: when C{value} is no number of seconds; a bool is none.
+    @raise TypeError: when C{value} is not a number of seconds; a bool is not.
     @raise ValueError: when it is NaN, which is neither before nor after anything.
     """
     if not isinstance(value, int | float) or isinstance(value, bool):
@@ -58,9 +58,9 @@ def check_strategy(strategy: object) -> None:
 
 def refuse_ticket(ticket: object) -> None:
     """
-    Access tickets have gone from the protocol; C{ticket} is taken, and ignored.
+    Access tickets are gone from the protocol; C{ticket} is accepted and ignored.
 
-    @raise TypeError: when it is no number: then the arguments are in a wrong order.
+    @raise TypeError: when it is not an int: then the arguments are in the wrong order.
     """
     if not isinstance(ticket, int):
         raise TypeError(f"ticket must be int, not {type(ticket).__name__}: pass the arguments after callback by name")

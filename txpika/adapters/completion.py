@@ -23,15 +23,15 @@ def _nobody(result: Any) -> None:
 class Completion:
     """
     @ivar callback: Takes the result.
-    @ivar errback: Takes the exception. By default nobody does: in the callback API, who has to know of the end of a
-        channel listens to that, and it ends all calls at once.
+    @ivar errback: Takes the exception. By default nobody does: in the callback API, whoever must know of the end of a
+        channel listens for that, and it ends all calls at once.
     """
 
     __slots__ = ("callback", "cancel", "errback")
 
     def __init__(self, cancel: Callable[[Any], object] = _nobody) -> None:
         """
-        @param cancel: Call it with the completion when the result is of no interest any more.
+        @param cancel: Call it with the completion when the result is no longer of interest.
         """
         self.cancel = cancel
         self.callback: Callable[[Any], None] = _nobody

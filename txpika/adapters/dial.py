@@ -2,7 +2,7 @@
 """
 Connect a socket: each address of each host in turn, until one answers.
 
-Owns the sockets that are being connected, and the handshake of TLS. Knows a loop, and what the parameters say of TLS;
+Owns the sockets that are being connected, and the TLS handshake. Knows a loop, and what the parameters say about TLS;
 nothing of AMQP.
 """
 
@@ -22,19 +22,19 @@ from txpika.parameters import ConnectionParameters
 WrapTLS = Callable[[socket.socket, str], Any]
 
 _UNDER_WAY = (0, EINPROGRESS, EWOULDBLOCK, EALREADY)
-#: What C{getaddrinfo} gives for one address, and the host it is one of.
+#: What C{getaddrinfo} gives for one address, and the host it belongs to.
 _Address = tuple[str, int, int, int, Any]
 
 
 def tls_of(parameters: ConnectionParameters) -> WrapTLS | None:
     """
-    @return: What makes a socket speak TLS, as C{parameters} want it; C{None} for none.
-    @raise OSError: when a file of theirs cannot be read.
+    @return: What makes a socket speak TLS, as C{parameters} want it; C{None} for no TLS.
+    @raise OSError: when a file they name cannot be read.
     """
     options = parameters.tls
     if options is None:
         return None
-    from txpika.adapters.stdlib_tls import make_context  # 19 ms, which only those pay who speak TLS
+    from txpika.adapters.stdlib_tls import make_context  # 19 ms, paid only by those who speak TLS
 
     context = make_context(options)
 
@@ -47,9 +47,9 @@ def tls_of(parameters: ConnectionParameters) -> WrapTLS | None:
 
 class Dialling:
     """
-    One try of all there is to try.
+    One attempt at all addresses of all hosts.
 
-    Names are looked up by the system's own function, which waits; it may take seconds where a name server does not
+    Names are looked up by the system's own function, which blocks; it may take seconds when a name server does not
     answer. An address in place of a name is not looked up.
     """
 
@@ -63,10 +63,10 @@ class Dialling:
         wrap_tls: WrapTLS | None = None,
     ) -> None:
         """
-        @param hosts: Names or addresses, each with a port, in the order to try them in.
+        @param hosts: Names or addresses, each with a port, in the order to try them.
         @param timeout: For all of it, in seconds. An address takes at most its share of what is left.
-        @param connected: Called once with the non-blocking socket, shaken hands by TLS if so, and its host.
-        @param failed: Or called once with what went wrong, by host.
+        @param connected: Called once with the non-blocking socket, past its handshake if it is TLS, and its host.
+        @param failed: Otherwise called once with what went wrong, by host.
         """
         self._loop = loop
         self._hosts = list(hosts)
@@ -81,7 +81,7 @@ class Dialling:
         self._timer: Timer | None = loop.callLater(0, self._next)
 
     def cancel(self) -> None:
-        """Give it up; neither function is called any more."""
+        """Give up; neither function is called any more."""
         self._drop()
         self._hosts.clear()
         self._addresses.clear()

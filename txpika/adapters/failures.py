@@ -1,8 +1,8 @@
 # -*- test-case-name: txpika.test.test_callback_connection -*-
 """
-What a program hears when it could not be connected.
+What a program is told when it could not be connected.
 
-Owns the choice of the exception. Tells TLS's errors by their names, for the ssl module is not imported without need.
+Owns the choice of the exception. Recognizes TLS errors by name, so that the ssl module is not imported without need.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def failure(errors: Sequence[tuple[str, BaseException]]) -> AMQPConnectionError:
     """
     @param errors: What went wrong with each host or address, in the order they were tried; at least one.
     @return: L{TLSVerifyError} when somebody answered whose certificate was not accepted; else L{TLSError} when somebody
-        did with whom there is no TLS; else L{ConnectFailed}, which has those of all hosts.
+        answered with whom TLS failed; else L{ConnectFailed}, which has the errors of all hosts.
     """
     text = "cannot connect to " + "; ".join(f"{host}: {error}" for host, error in errors)
     each = [_why(f"{host}: {error}", error) for host, error in errors]

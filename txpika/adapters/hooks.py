@@ -2,7 +2,7 @@
 """
 What an adapter written for pika of 2011 has instead of a transport and a clock: a few methods of its own connection.
 
-Owns the translation of the one to the other. An adapter of that time is a subclass of C{BaseConnection} with
+Owns the translation between them. An adapter of that time is a subclass of C{BaseConnection} with
 
  - C{connect(host, port)}, which connects and then calls C{self._on_connected()}, now or later;
  - C{flush_outbound()}, which sends what is in C{self.outbound_buffer}, as far as the network takes it;
@@ -28,7 +28,7 @@ from txpika.interfaces import ITransport
 from txpika.parameters import ConnectionParameters
 from txpika.simplebuffer import SimpleBuffer
 
-#: How often to look whether they were sent, in seconds: the hooks do not tell.
+#: How often to look whether bytes were sent, in seconds: the hooks do not tell.
 LOOK = 0.05
 
 
@@ -49,7 +49,7 @@ class HookTimer:
             self._function(*self._arguments)
 
     def cancel(self) -> None:
-        """Make it not happen. Harmless when it has happened."""
+        """Cancel the call. Harmless when it has happened."""
         if self._pending:
             self._pending = False
             self._clock.connection.remove_timeout(self.timeout_id)
@@ -126,7 +126,7 @@ class HookTransport:
             self.lose(None)
 
     def lose(self, reason: BaseException | None) -> None:
-        """It is gone; the engine hears of it in a turn of its own."""
+        """It is gone; the engine is told in a turn of its own."""
         if not self._lost:
             self._lost = True
             if self._looking is not None:
@@ -152,7 +152,7 @@ class HookTransport:
             self._clock.callLater(0, self.received, b"")
 
     def received(self, data: bytes) -> None:
-        """Bytes of the broker."""
+        """Bytes from the broker."""
         if data:
             self._kept.append(data)
         while self._kept and self._reading and not self._lost:
@@ -160,7 +160,7 @@ class HookTransport:
 
 
 class Hooks:
-    """What C{BaseConnection} does where its subclass has hooks of 2011."""
+    """What C{BaseConnection} does when its subclass has hooks of 2011."""
 
     parameters: ConnectionParameters
     _core: Core
@@ -182,14 +182,14 @@ class Hooks:
         return SimpleBuffer() if self._hook_transport is None else self._hook_transport.buffer
 
     def connect(self, host: str, port: int) -> None:
-        """To be written by an adapter: connect, then call C{_on_connected}. @raise OSError: it failed."""
+        """For an adapter to implement: connect, then call C{_on_connected}. @raise OSError: when it failed."""
         raise AttributeError(f"{type(self).__name__} is no whole adapter: it has neither connect nor _dial")
 
     def disconnect(self) -> None:
-        """To be written by an adapter: close the network connection."""
+        """For an adapter to implement: close the network connection."""
 
     def flush_outbound(self) -> None:
-        """To be written by an adapter: send what is in C{outbound_buffer}."""
+        """For an adapter to implement: send what is in C{outbound_buffer}."""
 
     def _dial(self) -> None:
         """Begin to make a transport; then call C{_transport_made} or C{_transport_failed}, not at once."""
@@ -213,7 +213,7 @@ class Hooks:
         self._transport_made(self._hook_transport)
 
     def on_data_available(self, data: bytes) -> None:
-        """For the adapter to call: bytes of the broker. @raise NotConnected: when there is no connection."""
+        """For the adapter to call: bytes from the broker. @raise NotConnected: when there is no connection."""
         if self._hook_transport is None:
             raise NotConnected("on_data_available before _on_connected")
         self._hook_transport.received(data)

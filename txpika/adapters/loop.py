@@ -60,7 +60,7 @@ class Poller:
         return None not in (getattr(select, cls.NAME, None), getattr(selectors, cls.SELECTOR, None))
 
     def register(self, fd: int, events: int) -> None:
-        """Wait for C{events} of C{fd}, and for nothing else of it. No events: forget it."""
+        """Wait for C{events} on C{fd}, and for nothing else on it. No events: forget it."""
         wanted = (selectors.EVENT_READ if events & READ else 0) | (selectors.EVENT_WRITE if events & WRITE else 0)
         known = fd in self._selector.get_map()
         if not wanted:
@@ -74,7 +74,7 @@ class Poller:
     def wait(self, timeout: float) -> list[tuple[int, int]]:
         """
         @param timeout: In seconds; 0 only looks.
-        @return: Descriptors and what is the matter with each.
+        @return: Descriptors, and what happened to each.
         """
         return [
             (key.fd, (READ if mask & selectors.EVENT_READ else 0) | (WRITE if mask & selectors.EVENT_WRITE else 0))
@@ -82,12 +82,12 @@ class Poller:
         ]
 
     def close(self) -> None:
-        """Let go of what the system keeps for it."""
+        """Release what the system keeps for it."""
         self._selector.close()
 
 
 class SelectPoller(Poller):
-    """C{select(2)}: everywhere; slow and limited to 1,024 descriptors on most systems."""
+    """C{select(2)}: available everywhere; slow, and limited to 1,024 descriptors on most systems."""
 
     NAME = "select"
     SELECTOR = "SelectSelector"
@@ -102,8 +102,8 @@ class PollPoller(Poller):
 
 class EPollPoller(Poller):
     """
-    Linux's C{epoll(7)}, whose values are those of L{READ} and L{WRITE}. Without C{selectors}, whose Python in between
-    takes 1.0 us a wait (3.11).
+    Linux's C{epoll(7)}, whose values are those of L{READ} and L{WRITE}. It bypasses C{selectors}, whose Python code
+    takes 1.0 us per wait (3.11).
     """
 
     NAME = "epoll"
@@ -116,11 +116,11 @@ class EPollPoller(Poller):
         self._events: dict[int, int] = {}
 
     def register(self, fd: int, events: int) -> None:
-        """As of all."""
+        """As in L{Poller}."""
         wanted = events & (READ | WRITE)
         if not wanted:
             if self._events.pop(fd, None) is not None:
-                with contextlib.suppress(OSError):  # it is closed, and forgotten by that
+                with contextlib.suppress(OSError):  # it was closed, and thereby forgotten
                     self._epoll.unregister(fd)
         elif fd in self._events:
             self._epoll.modify(fd, wanted)
@@ -130,7 +130,7 @@ class EPollPoller(Poller):
             self._events[fd] = wanted
 
     def wait(self, timeout: float) -> list[tuple[int, int]]:
-        """As of all. An error, and the end, are something to read and to write, for who waits for these."""
+        """As in L{Poller}. An error, or the end, counts as readable and writable for whoever waits for that."""
         ready: list[tuple[int, int]] = self._epoll.poll(timeout, len(self._events) or 1)
         for _, events in ready:
             if events != READ and events != WRITE:
@@ -141,7 +141,7 @@ class EPollPoller(Poller):
         return self._events.get(fd, 0) & (READ * bool(events & ~WRITE) | WRITE * bool(events & ~READ))
 
     def close(self) -> None:
-        """As of all."""
+        """As in L{Poller}."""
         self._epoll.close()
 
 
@@ -183,7 +183,7 @@ class Timer:
         return (self.when, self.order) < (other.when, other.order)
 
     def cancel(self) -> None:
-        """Make it not happen. Harmless when it has happened."""
+        """Cancel the call. Harmless when it has happened."""
         if self.function is not None:
             self.function = None
             self.args = ()
@@ -192,18 +192,18 @@ class Timer:
 
 class IOLoop:
     """
-    Waits for descriptors, timers and calls from other threads, and tells who asked.
+    Waits for descriptors, timers and calls from other threads, and tells whoever asked.
 
-    Only L{stop}, L{add_callback} and L{add_callback_threadsafe} may be called from another thread than the one it runs
-    in. A callable that raises an C{Exception} is logged, and the loop goes on; others, such as C{KeyboardInterrupt},
+    Only L{stop}, L{add_callback} and L{add_callback_threadsafe} may be called from a thread other than the one it runs
+    in. A callable's C{Exception} is logged, and the loop goes on; other exceptions, such as C{KeyboardInterrupt},
     end L{start}.
 
     @ivar poller: What it waits with.
-    @ivar busy: It tells somebody; what must not be called from inside of that can find out here. Whoever works with
-        the loop outside of L{run_once} may set it, too.
+    @ivar busy: It is calling somebody; what must not be called from inside that can check here. Whoever works with the
+        loop outside L{run_once} may set it, too.
     @ivar closed: L{close} was called.
-    @ivar in_vain: So many of the calls that wait for their turn have nothing to do any more: for them it does not look
-        at once, but waits. Their callers count them, in the loop's thread.
+    @ivar in_vain: How many of the waiting calls have nothing left to do: if there are no others, it waits instead of
+        only looking. Their callers count them, in the loop's thread.
     """
 
     READ = READ
@@ -239,8 +239,8 @@ class IOLoop:
     def instance(cls, poller_type: str | None = None) -> Self:
         """
         @param poller_type: What it must wait with; C{None} if it does not matter.
-        @return: The one of this class that programs share which do not care for their own. Closed ones are replaced,
-            and one with another poller.
+        @return: The one of this class shared by programs that do not care to have their own. It is replaced when it is
+            closed, or has another poller.
         """
         shared: Self | None = vars(cls).get("_instance")
         if shared is None or poller_type not in (None, shared.poller_type):
@@ -259,7 +259,7 @@ class IOLoop:
         """
         Run until L{stop}.
 
-        @raise RuntimeError: when it is running already, also from inside one of its callables.
+        @raise RuntimeError: when it is running already, as when called from one of its callables.
         """
         if self._running:
             raise RuntimeError("the loop is running already")
@@ -277,12 +277,12 @@ class IOLoop:
     loop = start
 
     def stop(self) -> None:
-        """Have L{start} return when what is at hand is done; when it does not run, then the next one at once."""
+        """Have L{start} return when what is at hand is done; if it is not running, the next one at once."""
         self._stopping = True
         self._ring()
 
     def fail(self, failure: Exception) -> None:
-        """Have L{start} raise that, as for an error that nobody was there to hear of."""
+        """Have L{start} raise C{failure}, as for an error that there was nobody to tell of."""
         self._failure = failure
         self.stop()
 
@@ -293,7 +293,7 @@ class IOLoop:
         @param timeout: 0 only looks.
         """
         self._thread = get_ident()
-        # From here on a signal's handler, which is called from inside the wait, must end that to be noticed.
+        # From here on a signal handler, which is called from inside the wait, must end the wait to be noticed.
         waiting, self._waiting = self._waiting, True
         try:
             if len(self._calls) > self.in_vain or self._stopping:
@@ -320,14 +320,14 @@ class IOLoop:
     def happened(self, fd: int, events: int) -> None:
         """Tell the handler of a descriptor what happened to it."""
         handler = self._handlers.get(fd)
-        if handler is not None:  # one before it may have taken it away
-            try:  # as L{_run}, which this may do all day long
+        if handler is not None:  # an earlier one may have removed it
+            try:  # L{_run} in place: this may happen all day long
                 handler(fd, events)
             except Exception:
                 _log.exception("%r raised", handler)
 
     def run_due(self) -> None:
-        """Call what is to be called now: timers, and what came by L{add_callback}."""
+        """Call what is due: timers, and what came by L{add_callback}."""
         if self._timers and self._timers[0].when <= time.monotonic():
             self._run_timers()
         for _ in range(len(self._calls)):  # those that come meanwhile have their turn next time
@@ -340,7 +340,7 @@ class IOLoop:
             _log.exception("%r raised", function)
 
     def close(self) -> None:
-        """Let go of what the system keeps for it. It cannot run any more."""
+        """Release what the system keeps for it. It cannot run any more."""
         self.closed = True
         self.poller.close()
         self._alarm.close()
@@ -354,7 +354,7 @@ class IOLoop:
 
     def add_handler(self, fd: int, handler: Handler, events: int) -> None:
         """
-        Call C{handler} with the descriptor and what happened, each time one of C{events} is the case.
+        Call C{handler} with the descriptor and what happened, each time one of C{events} occurs.
 
         @raise ValueError: when it has a handler already.
         """
@@ -365,7 +365,7 @@ class IOLoop:
 
     def update_handler(self, fd: int, events: int) -> None:
         """
-        Wait for these events of a descriptor from now on.
+        Wait for these events on a descriptor from now on.
 
         @raise KeyError: when it has no handler.
         """
@@ -374,7 +374,7 @@ class IOLoop:
         self.poller.register(fd, events)
 
     def remove_handler(self, fd: int) -> None:
-        """Wait for nothing of a descriptor any more; call this before it is closed. Harmless when it has none."""
+        """Stop waiting for a descriptor; call this before it is closed. Harmless when it has no handler."""
         if self._handlers.pop(fd, None) is not None:
             self.poller.register(fd, 0)
 
@@ -389,7 +389,7 @@ class IOLoop:
         Call C{callable(*args)} in C{delay} seconds.
 
         @return: Has a C{cancel()}.
-        @raise TypeError: when C{delay} is no number.
+        @raise TypeError: when C{delay} is not a number.
         @raise ValueError: when it is NaN.
         """
         check_number("delay", delay)
@@ -402,10 +402,10 @@ class IOLoop:
 
     def add_timeout(self, deadline: float, callback: Callable[[], object]) -> Timer:
         """
-        As L{callLater}, at a time of C{time.time()}: what pika's loop of 2011 had.
+        As L{callLater}, at a time given as by C{time.time()}: what pika's loop of 2011 had.
 
         @param deadline: In seconds since 1970.
-        @raise TypeError: when it is no number.
+        @raise TypeError: when it is not a number.
         @raise ValueError: when it is NaN.
         """
         check_number("deadline", deadline)
@@ -416,7 +416,7 @@ class IOLoop:
         timeout.cancel()
 
     def forget(self, _timer: Timer) -> None:
-        """A timer was cancelled. Sweep them out before they are more than the others."""
+        """A timer was cancelled. Sweep the cancelled ones out before they outnumber the others."""
         self._cancelled += 1
         if self._cancelled * 2 > len(self._timers):
             self._timers = [timer for timer in self._timers if timer.function is not None]
@@ -437,7 +437,7 @@ class IOLoop:
     # Other threads
 
     def add_callback(self, callback: Callable[[], object]) -> None:
-        """Call C{callback} in the loop's thread, soon. May be called from any thread. A closed loop forgets it."""
+        """Call C{callback} in the loop's thread, soon. May be called from any thread. A closed loop ignores it."""
         if self.closed:
             return
         self._calls.append(callback)
@@ -447,7 +447,7 @@ class IOLoop:
     add_callback_threadsafe = add_callback
 
     def wake(self) -> None:
-        """Called by a signal's handler from inside a wait: end that."""
+        """If called by a signal handler from inside a wait, end the wait."""
         if self._waiting:
             self._ring()
 

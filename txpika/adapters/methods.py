@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_callback_channel -*-
 """
-Messages as programs of pika know them: by the method of the protocol that brought them.
+Messages as pika programs know them: by the method of the protocol that brought them.
 
 Owns the translation. Deliveries and returned messages themselves are L{txpika.message}'s.
 """

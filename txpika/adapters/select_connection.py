@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_callback_connection -*-
 """
-A connection of callbacks on our own loop: C{select}, C{poll}, C{epoll} or C{kqueue}.
+A callback connection on our own loop: C{select}, C{poll}, C{epoll} or C{kqueue}.
 
 Owns the choice of the loop.
 """
@@ -42,9 +42,9 @@ SELECT_TYPE: str | None = None
 
 class SelectConnection(SocketConnection):
     """
-    See L{txpika.adapters.callback.BaseConnection}. Run it by C{connection.ioloop.start()}.
+    See L{txpika.adapters.callback.BaseConnection}. Run it with C{connection.ioloop.start()}.
 
-    Unless it is given a loop it shares one with all others that were not. Other threads call in by
+    Unless it is given a loop, it shares one with all others that were not. Other threads may call only
     L{add_callback_threadsafe}; whatever else they call raises L{txpika.exceptions.WrongThread}.
     """
 

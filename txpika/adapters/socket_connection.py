@@ -1,8 +1,8 @@
 # -*- test-case-name: txpika.test.test_callback_connection -*-
 """
-A connection of callbacks over a socket, on a loop like our own.
+A callback connection over a socket, on a loop like our own.
 
-Owns how dialling, the socket and the engine come together. What loop it is, its subclasses say.
+Owns how dialling, the socket and the engine come together. Its subclasses say which loop it is.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class SocketConnection(BaseConnection):
         self._transport_made(transport)
 
     def _unheard(self, reason: Exception) -> None:
-        """The loop's C{start()} raises it: a program that waits there would wait for ever."""
+        """The loop's C{start()} raises it: otherwise a program that waits there would wait for ever."""
         self.ioloop.fail(reason)
 
     @property
@@ -75,5 +75,5 @@ class SocketConnection(BaseConnection):
             self._transport.flush()
 
     def add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
-        """Call C{callback} in the connection's thread, soon: the one way in from another thread."""
+        """Call C{callback} in the connection's thread, soon: the one method that other threads may call."""
         self.ioloop.add_callback(callback)

@@ -24,13 +24,13 @@ MAX_READS = 8
 SEND_AT = 64 * 1024
 #: Bytes passed to the socket at a time.
 SEND_SIZE = 512 * 1024
-#: Bytes that wait because the network takes no more, from which on whoever writes is asked to pause.
+#: With more bytes than this waiting for the network, whoever writes is asked to pause.
 HIGH_WATER = 256 * 1024
-#: Bytes left at which they may go on.
+#: With no more bytes than this left, they may go on.
 LOW_WATER = 64 * 1024
 
-#: What a non-blocking socket raises when it cannot go on just now. The TLS ones, which the ssl module alone knows, are
-#: told by their name, so that a program without TLS need not import that.
+#: What a non-blocking socket raises when it cannot go on just now. Those of TLS, which only the ssl module knows, are
+#: recognized by name, so that a program without TLS need not import that.
 _LATER = (BlockingIOError, InterruptedError)
 _TLS_LATER = ("SSLWantReadError", "SSLWantWriteError")
 
@@ -56,10 +56,10 @@ class SocketTransport:
     """
     A connected socket.
 
-    What is written in one turn of the loop leaves at its end, together.
+    What is written in one turn of the loop leaves together at its end.
 
     @ivar buffered: Bytes that wait to be sent.
-    @ivar flushed: Called with L{buffered} each time the socket has taken what it takes for now.
+    @ivar flushed: Called with L{buffered} each time the socket has taken what it takes for now and left some.
     """
 
     def __init__(self, sock: socket.socket, loop: IOLoop, stream: Stream) -> None:
@@ -70,7 +70,7 @@ class SocketTransport:
         self._fd = sock.fileno()
         self._loop = loop
         self._stream = stream
-        #: Bytes that TLS has decrypted and nobody has read: the loop cannot see them.
+        #: How many bytes TLS has decrypted and nobody has read: the loop cannot see them.
         self._unseen: Callable[[], int] | None = getattr(sock, "pending", None)
         self._pieces: list[bytes] = []
         self._sending: bytes | memoryview = b""
@@ -169,7 +169,7 @@ class SocketTransport:
         if self._flush_due:
             self._flush_due = False
             if self._flush_queued:
-                self._loop.in_vain += 1  # else the loop would look without waiting, once more
+                self._loop.in_vain += 1  # else the loop would look once more without waiting
         if self._lost or self._broken:
             return
         try:
@@ -184,7 +184,7 @@ class SocketTransport:
                 else:
                     data = memoryview(data)[sent:]
                     if len(data) <= LOW_WATER:
-                        data = bytes(data)  # a view keeps all of what it is a part of, while the next is made
+                        data = bytes(data)  # a view keeps all it is a part of while the next is made
                 self._sending = data
                 self.buffered -= sent
         except OSError as error:
@@ -213,7 +213,7 @@ class SocketTransport:
             self._loop.in_vain -= 1
 
     def _cannot_send(self, error: OSError) -> None:
-        """The peer takes no more; it may have told why."""
+        """The peer takes no more; it may have said why."""
         self._losing = self._broken = True
         self._drop_unsent()
         self._loop.add_callback(lambda: self._last_words(error))
@@ -252,7 +252,7 @@ class SocketTransport:
 
     def _read(self) -> None:
         if self._receiving:
-            return  # the loop is run from inside of what takes the bytes, which come one read after the other
+            return  # the loop runs inside what takes the bytes, which must come one read at a time
         self._receiving = True
         try:
             for _ in range(MAX_READS):
@@ -280,19 +280,19 @@ class SocketTransport:
             self._receiving = False
 
     def _interrupted(self, error: BaseException) -> None:
-        """A signal's handler has raised in here, which leaves nobody to know how many of the bytes were dealt with."""
+        """A signal handler has raised in here: nobody can know how many of the bytes were dealt with."""
         self._lose(ConnectionAbortedError(f"{type(error).__name__} was raised in the middle of reading or writing"))
 
     # The end
 
     def abandon(self) -> None:
-        """In a process that was forked from the one whose it is: close the descriptor, and touch nothing shared."""
+        """In a process that was forked from its owner: close the descriptor, and touch nothing shared."""
         self._lost = True
         self._drop_unsent()
         self._socket.close()
 
     def _lose(self, reason: BaseException | None) -> None:
-        """Close it; the stream hears of it in a turn of its own, not from inside what it calls."""
+        """Close it; the stream is told in a turn of its own, not from inside what it calls."""
         if self._lost:
             return
         self._lost = True

@@ -2,7 +2,7 @@
 """
 TLS by the standard library, for the adapters that are not Twisted's.
 
-Owns the translation of L{TLSOptions} to an C{ssl.SSLContext}. Knows nothing of loops.
+Owns the translation of L{TLSOptions} into an C{ssl.SSLContext}. Knows nothing of loops.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_tornado_connection -*-
 """
-A connection of callbacks on Tornado's loop.
+A callback connection on Tornado's loop.
 
 Owns the choice of the loop. Tornado's is asyncio's in another dress, so all else is L{AsyncioConnection}'s. Importing
 this does not import Tornado: making a connection does.
@@ -18,16 +18,16 @@ from txpika.parameters import ConnectionParameters
 def tornado_loop(custom: Any = None) -> Any:
     """
     @param custom: The program's own, or C{None} for Tornado's current one.
-    @return: It.
+    @return: The loop.
     @raise ImportError: when there is no Tornado.
-    @raise TypeError: when C{custom} is no loop of Tornado's.
+    @raise TypeError: when C{custom} is not a Tornado loop.
     """
     try:
         from tornado.ioloop import IOLoop
     except ImportError as error:
         raise ImportError("TornadoConnection needs Tornado: pip install 'txpika[tornado]'") from error
     if custom is None:
-        current_loop()  # which the one of Tornado is made around, if there is none yet
+        current_loop()  # around which Tornado's is made, if there is none yet
         return IOLoop.current()
     if not isinstance(custom, IOLoop):
         raise TypeError(f"custom_ioloop must be a tornado.ioloop.IOLoop, not {type(custom).__name__}")
@@ -36,7 +36,7 @@ def tornado_loop(custom: Any = None) -> Any:
 
 class TornadoConnection(AsyncioConnection):
     """
-    See L{AsyncioConnection}. Run it by C{connection.ioloop.start()}.
+    See L{AsyncioConnection}. Run it with C{connection.ioloop.start()}.
 
     @ivar ioloop: Tornado's loop.
     """

@@ -2,8 +2,8 @@
 """
 Two ways to wait for a loop: run it until it has what is waited for, or have it run in a thread of its own.
 
-Owns the thread, and who may call: the right thread of the right process, and no signal's handler from inside of what it
-has interrupted. Knows a loop; nothing of AMQP.
+Owns the thread, and who may call: the right thread of the right process, and no signal handler from inside what it has
+interrupted. Knows a loop; nothing of AMQP.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from txpika.exceptions import CloseReason, RecursiveOperationDetected, WrongThre
 from txpika.interfaces import ICompletion
 
 _T = TypeVar("_T")
-#: Seconds that a program may take, one event after the other, before the loop has a turn in between.
+#: Seconds that a program may take over events, one after the other, before the loop has a turn in between.
 LOOK_AFTER = 0.05
 
 #: All there are, to be told of a fork.
@@ -43,7 +43,7 @@ if hasattr(os, "register_at_fork"):
 
 def fresh(reason: BaseException) -> BaseException:
     """
-    @return: C{reason} for one more to raise: without the tracebacks of those before, and what is in their frames.
+    @return: C{reason}, to be raised once more: without earlier tracebacks, and what is in their frames.
     """
     return reason.with_outcome(reason.outcome) if isinstance(reason, CloseReason) else reason.with_traceback(None)
 
@@ -53,10 +53,10 @@ class Waiter(Protocol):
     What a blocking program waits with.
 
     @ivar alone: While the program waits, no other thread of it can do anything.
-    @ivar forked: This is a child of the process that made it. All it can do there is to be closed.
+    @ivar forked: This is a child of the process that made it. All it can do there is be closed.
     @ivar batching: What is written by L{send} may wait for the loop's next turn.
     @ivar hold: Called by L{send} before it calls anything: L{flush} will follow.
-    @ivar flush: Called by L{send} in the loop's thread: what was written leaves, so far as the network takes it.
+    @ivar flush: Called by L{send} in the loop's thread: what was written leaves, as far as the network takes it.
     """
 
     loop: IOLoop
@@ -69,7 +69,7 @@ class Waiter(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether L{call} was interrupted by the signal's handler that asks: it would raise."""
+        """Whether the caller is a signal handler that has interrupted L{call}, which would raise."""
 
     def check(self) -> None:
         """
@@ -81,16 +81,16 @@ class Waiter(Protocol):
         """Call C{function} in the loop's thread; return, or raise, what it does."""
 
     def send(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """L{call} what writes: L{flush} comes after it, unless C{batching}."""
+        """L{call}, for what writes: L{flush} comes after it, unless C{batching}."""
 
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
-        """Until C{ready()} is true, or C{timeout} seconds are over; return whether it is."""
+        """Wait until C{ready()} is true, or C{timeout} seconds are over; return whether it is."""
 
     def put_off(self, function: Callable[[], object]) -> None:
-        """Call C{function} as soon as this is L{busy} no more."""
+        """Call C{function} as soon as this is no longer L{busy}."""
 
     def look(self) -> None:
-        """The program is at work, and would let the loop have a turn if that is due."""
+        """The program is at work: let the loop have a turn if one is due."""
 
     def notify(self) -> None:
         """Something has happened: those who wait may look again."""
@@ -99,11 +99,11 @@ class Waiter(Protocol):
         """This is a child of the process that made it."""
 
     def close(self, reason: BaseException | None = None) -> None:
-        """Let go of the loop, and of the thread: calls raise C{reason} from then on. Harmless when it is closed."""
+        """Release the loop, and the thread: calls raise C{reason} from then on. Harmless when it is closed."""
 
 
 class Running:
-    """Runs the loop in the program's own thread, while that waits."""
+    """Runs the loop in the program's own thread, while the program waits."""
 
     alone = True
 
@@ -123,12 +123,12 @@ class Running:
 
     @property
     def busy(self) -> bool:
-        """Whether a signal's handler asks, from inside the work of the loop or of a call."""
+        """Whether the caller is a signal handler, inside the work of the loop or of a call."""
         return self.loop.busy and get_ident() == self._thread
 
     def check(self) -> None:
         """
-        @raise WrongThread: in another thread than the one it was made in.
+        @raise WrongThread: in a thread other than the one it was made in.
         @raise RecursiveOperationDetected: when L{busy}.
         """
         if self.forked:
@@ -180,7 +180,7 @@ class Running:
                     try:
                         self.flush()
                     except BaseException:
-                        self.flush()  # a signal's handler that raises may have done so before its first line
+                        self.flush()  # a signal handler may have raised before its first line
                         raise
         finally:
             loop.busy = False
@@ -192,11 +192,11 @@ class Running:
 
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
         """
-        Until C{ready()} is true, or C{timeout} seconds are over. With 0 the loop takes one look all the same.
+        Wait until C{ready()} is true, or C{timeout} seconds are over. With 0 the loop takes one look all the same.
 
         @raise WrongThread: as L{check}.
         @raise RecursiveOperationDetected: likewise.
-        @raise BaseException: what L{close} was told, when a signal's handler called that meanwhile.
+        @raise BaseException: what L{close} was told, when a signal handler called that meanwhile.
         """
         if self.loop.busy or get_ident() != self._thread:
             self.check()
@@ -212,7 +212,7 @@ class Running:
                     if looked:
                         return False
                     left = 0.0
-                self.loop.run_once(left)  # as L{_run_loop}
+                self.loop.run_once(left)  # L{_run_loop} in place
                 self._looked = monotonic()
                 if self._put_off:
                     self._catch_up()
@@ -220,7 +220,7 @@ class Running:
         finally:
             self._waits -= 1
             if self._waits:
-                self.notify()  # this is a signal's handler: the wait around it may have missed what happened
+                self.notify()  # this is a signal handler: the wait around it may have missed what happened
         return True
 
     def _run_loop(self, timeout: float) -> None:
@@ -230,7 +230,7 @@ class Running:
             self._catch_up()
 
     def put_off(self, function: Callable[[], object]) -> None:
-        """Call C{function} as if the signal had come a moment later: when what it has interrupted is done."""
+        """Call C{function} as if the signal had come a moment later: when what it interrupted is done."""
         self._put_off.append(function)
 
     def _catch_up(self) -> None:
@@ -244,7 +244,7 @@ class Running:
             self._run_loop(0)
 
     def notify(self) -> None:
-        """Nobody else waits; but this may be a signal's handler, inside of a wait, which must not go to sleep now."""
+        """Nobody else waits; but this may be a signal handler, inside a wait, which must not go to sleep now."""
         if self._waits and not self.loop.busy:
             self.loop.add_callback(lambda: None)
 
@@ -254,7 +254,7 @@ class Running:
         self._thread = 0
 
     def close(self, reason: BaseException | None = None) -> None:
-        """Let go of the loop."""
+        """Release the loop."""
         if not self.closed:
             self.closed = True
             self._reason = reason
@@ -265,7 +265,7 @@ class Threaded:
     """
     Has the loop run in a thread of its own, so that heartbeats go on whatever the program does.
 
-    @ivar busy: C{False}: no signal's handler interrupts that thread.
+    @ivar busy: C{False}: no signal handler interrupts that thread.
     """
 
     alone = False
@@ -289,7 +289,7 @@ class Threaded:
         reason: BaseException | None = None
         try:
             self.loop.start()
-        except BaseException as error:  # the program's, who would not see it in this thread
+        except BaseException as error:  # the program's own, which it would not see in this thread
             reason = error
         self.loop.close()
         with self._changed:
@@ -298,7 +298,7 @@ class Threaded:
             self._changed.notify_all()
 
     def check(self) -> None:
-        """@raise WrongThread: in a child of the process that made it, where its thread is not."""
+        """@raise WrongThread: in a child of the process that made it, which does not have its thread."""
         if self.forked:
             raise WrongThread("the connection belongs to the process that this one was forked from: make another one")
 
@@ -332,7 +332,7 @@ class Threaded:
 
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
         """
-        Until C{ready()} is true, or C{timeout} seconds are over.
+        Wait until C{ready()} is true, or C{timeout} seconds are over.
 
         @raise WrongThread: as L{check}.
         @raise BaseException: when the thread ends meanwhile, what ended it.
@@ -353,7 +353,7 @@ class Threaded:
                         return False
                     self._changed.wait(min(left, MAX_WAIT))
             finally:
-                if inside:  # this is a signal's handler: the wait around it may have missed what happened
+                if inside:  # this is a signal handler: the wait around it may have missed what happened
                     self.notify()
                 else:
                     self._waiting.discard(me)
@@ -369,8 +369,8 @@ class Threaded:
     def notify(self) -> None:
         """Wake those who wait."""
         if get_ident() in self._waiting:
-            # A signal's handler inside of a wait, which may have looked before and is about to sleep: it holds the lock
-            # until it does, so the loop's thread comes just after that.
+            # A signal handler inside a wait, which may have looked already and be about to sleep: the wait holds the
+            # lock until it does, so the loop's thread comes just after that.
             self.loop.add_callback(self._notify)
         else:
             self._notify()
@@ -380,13 +380,13 @@ class Threaded:
             self._changed.notify_all()
 
     def fork(self) -> None:
-        """The thread is not in this process, and whoever had the lock is not either."""
+        """The thread is not in this process, and neither is whoever had the lock."""
         self.forked = True
         self._changed = threading.Condition()
         self._waiting = set()
 
     def close(self, reason: BaseException | None = None) -> None:
-        """End the thread, which lets go of the loop."""
+        """End the thread, which releases the loop."""
         if self.forked:
             self.closed = True
             with suppress(OSError):  # kqueue's descriptor is not in this process
@@ -397,7 +397,7 @@ class Threaded:
         self.loop.stop()
         if threading.current_thread() is not self._thread:
             with self._changed:
-                # A wait that a signal's handler interrupted for this holds the lock, which the thread needs to end.
+                # A wait that a signal handler interrupted for this holds the lock, which the thread needs to end.
                 while not self.closed:
                     self._changed.wait(1)
             self._thread.join()
