@@ -77,7 +77,7 @@ class Method:
         """
         @return: The payload of its method frame: class id, method id, arguments.
         @raise ValueError: An argument is out of range; the text names method and argument.
-        @raise TypeError: An argument is of a wrong type.
+        @raise TypeError: An argument is of the wrong type.
         """
 
     @classmethod
@@ -86,8 +86,8 @@ class Method:
         """
         @param payload: The payload of a method frame.
         @param offset: Where the arguments begin, after the two ids.
-        @return: The method, and the offset after its last argument. Bytes that are left over there are harmless: peers
-            exist that send them.
+        @return: The method, and the offset after its last argument. Bytes left over there are harmless: some peers
+            send them.
         @raise DecodeError: The arguments make no sense. Nothing else is raised.
         """
 
@@ -127,7 +127,7 @@ class Properties:
 
     #: What L{encode} returned last, or would return. None when it has to be worked out.
     _encoded: bytes | None
-    #: What the values have yet to be read from. None when they have been, or never came from there.
+    #: What the values have yet to be read from. None when that is done, or they never came from there.
     _raw: bytes | None
 
     @classmethod
@@ -144,7 +144,7 @@ class Properties:
         """
         @return: What stands in a content header after the body size: property flags and values.
         @raise ValueError: A value is out of range; the text names the property.
-        @raise TypeError: A value is of a wrong type.
+        @raise TypeError: A value is of the wrong type.
         """
 
     @abstractmethod

@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_properties -*-
 """
-What RabbitMQ wants of particular properties beyond their wire type.
+What RabbitMQ requires of particular properties beyond their wire type.
 
-Owns the rules whose breach costs a publisher its channel (406) though the message was well-formed. Such a function
-stands in the generated code where the one for the plain wire type would.
+Owns the rules whose breach costs a publisher its channel (406) though the message was well-formed. Each such function
+takes the place, in the generated code, of the one for the plain wire type.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def encode_delivery_mode(value: int, where: str) -> bytes:
     """
     @param value: 1 (transient) or 2 (persistent).
     @raise ValueError: It is another number.
-    @raise TypeError: It is no int.
+    @raise TypeError: It is not an int.
     """
     data = encode_octet(value, where)
     if value not in (1, 2):
@@ -26,8 +26,8 @@ def encode_delivery_mode(value: int, where: str) -> bytes:
 def encode_expiration(value: str, where: str) -> bytes:
     """
     @param value: Milliseconds, as decimal digits (rabbitmq.com/docs/ttl).
-    @raise ValueError: There is something else than digits in it.
-    @raise TypeError: It is no str.
+    @raise ValueError: It contains anything but digits.
+    @raise TypeError: It is not a str.
     """
     data = encode_shortstr(value, where)
     if not (value.isascii() and value.isdigit()):

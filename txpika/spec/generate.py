@@ -36,7 +36,7 @@ SIZES = {"B": 1, "H": 2, "I": 4, "Q": 8}
 STRUCT_NAMES = {"B": "OCTET", "H": "SHORT", "I": "LONG", "Q": "LONGLONG"}
 WIRE_TYPES = {*LAYOUTS, "bit", "shortstr", "longstr", "table"}
 
-#: What a domain reads as: its Python type, and the literal of its zero.
+#: What a domain is read as: its Python type, and the literal of its zero.
 READS = {
     "int": ("int", "0"),
     "bool": ("bool", "False"),
@@ -88,7 +88,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Method:
-    """One method. C{replies} and C{index} are class and method number in one."""
+    """One method. C{replies} and C{index} hold class and method number in one."""
 
     class_name: str
     name: str
@@ -306,7 +306,7 @@ def read_fixed(fields: list[Field], used: set[str], structs: set[str], source: s
 
 
 def read_one(field: Field, used: set[str], source: str, target: str) -> list[str]:
-    """Lines that read one field of its own size. Past the end, C{offset} ends up past the end, or the lines raise."""
+    """Lines that read one field of variable size. Past the end, C{offset} ends up past the end, or the lines raise."""
     if field.wire == "table":
         used.add("decode_table")
         return [f"{target}, offset = decode_table({source}, offset, len({source}))"]
@@ -449,7 +449,7 @@ def methods(facts: dict[str, Any]) -> str:
 
 # Properties -----------------------------------------------------------------------------------------------------------
 
-#: What properties are to those who read and to those who set them, where that is not the type of the domain.
+#: The types of properties for those who read and those who set them, where they differ from the domain's.
 PROPERTY_READS = {"table": "dict[str, Any]", "timestamp": "Timestamp"}
 PROPERTY_SETS = {"table": "dict[str, Any]", "timestamp": "int | DateTime"}
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def decode_method(payload: bytes) -> tuple[Method, int]:
     """
     @param payload: The payload of a method frame.
-    @return: The method, and how many bytes were left over after its last argument. They are harmless (peers exist that
-        pad their methods) but worth counting.
+    @return: The method, and how many bytes were left over after its last argument. They are harmless (some peers pad
+        their methods) but worth counting.
     @raise DecodeError: 501 for arguments that are cut short, 502 for an illegal value in a table, 503 for a method
         that does not exist. Nothing else is raised.
     """

@@ -18,8 +18,8 @@ What is written::
     bool t    int I, or l above 32 bits   float d         str S     bytes, bytearray, memoryview x     None V
     Decimal D     L{Timestamp}, datetime T (naive: UTC)   a mapping F     list, tuple A
 
-Subclasses go by their base, so an C{IntEnum} is its number and a C{StrEnum} its text. A key or text with surrogates is
-refused, also when it was read like that: a peer cannot make this side send what is not UTF-8.
+Subclasses count as their base, so an C{IntEnum} is its number and a C{StrEnum} its text. A key or text with surrogates
+is refused, even if it was read like that: a peer cannot make this side send what is not UTF-8.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     #: Where a value stands: the name of the whole, or the place of its container and its own key or index.
     Place = str | tuple["Place", str | int]
 
-#: How many tables and arrays may stand in each other, the outermost one counted. RabbitMQ's own headers (C{x-death})
+#: How deep tables and arrays may be nested, counting the outermost one. RabbitMQ's own headers (C{x-death})
 #: need 3. The reader does not recurse, but what is done with the value afterwards (C{repr}, C{==}, C{json}) does.
 MAX_TABLE_DEPTH = 32
 
-#: How many values one table may hold, all levels together. A value of 3 bytes, its key among them, may take 150 in
+#: How many values one table may hold, all levels together. A value of 3 bytes, including its key, may take 150 in
 #: memory; with this limit the costliest table of a header of 256 KiB takes some 6 MiB.
 MAX_TABLE_ITEMS = 65536
 
@@ -92,8 +92,8 @@ def decode_table(data: bytes, offset: int, end: int) -> tuple[dict[str, object],
     @param offset: Where its 4 bytes of length begin.
     @param end: Where the table must have ended, at most C{len(data)}.
     @return: The table, and the offset after it.
-    @raise DecodeError: 501 where a length leads past the end of what it stands in, 502 for an unknown tag or too much
-        of it; nothing else is ever raised.
+    @raise DecodeError: 501 where a length leads past the end of what contains it, 502 for an unknown tag or too many
+        values or levels; nothing else is ever raised.
     """
     root: dict[str, object] = {}
     limit = _inner_end(data, offset, end)
@@ -124,7 +124,7 @@ def decode_table(data: bytes, offset: int, end: int) -> tuple[dict[str, object],
             inner: Any = {} if tag == _TABLE else []
             inner_limit = _inner_end(data, offset, limit)
             offset += 4
-            # One for the container this one stands in, one for itself.
+            # One for the container that holds this one, one for itself.
             if len(outer) + 2 > MAX_TABLE_DEPTH:
                 raise DecodeError(f"tables are nested more than {MAX_TABLE_DEPTH} deep", 502)
             _put(container, is_table, key, inner)
@@ -140,7 +140,7 @@ def split_table(data: bytes) -> list[tuple[bytes, bytes]]:
     Take one table apart without looking into its values.
 
     @param data: All of it, its 4 bytes of length first; L{decode_table} has found nothing wrong with it.
-    @return: Keys, and values with their tags, in the order in which they stand.
+    @return: Keys, and values with their tags, in order.
     """
     entries = []
     offset, limit = 4, len(data)
@@ -164,8 +164,8 @@ def _put(container: Any, is_table: bool, key: str, value: object) -> None:
 
 def _inner_end(data: bytes, offset: int, limit: int) -> int:
     """
-    @return: Where the table, array or string ends whose 4 bytes of length are at C{offset}.
-    @raise DecodeError: That is after C{limit}.
+    @return: The end of the table, array or string whose 4 bytes of length are at C{offset}.
+    @raise DecodeError: That is past C{limit}.
     """
     if offset + 4 > limit:
         raise truncated("a table")
@@ -214,12 +214,12 @@ def encode_table(table: Mapping[str, object], path: str = "arguments") -> bytes:
     @param table: Keys of 1 to 255 bytes of UTF-8; values as listed above.
     @param path: What to call the table in the text of an error: C{"headers"} gives C{headers.a[3].b}.
     @raise ValueError: A value is out of range, nested too deep, or there are too many of them.
-    @raise TypeError: A key is no str, or a value is of a type that has no tag.
+    @raise TypeError: A key is not a str, or a value is of a type that has no tag.
     """
     if not isinstance(table, (dict, Mapping)):
         raise wrong_type(path, "a mapping", table)
     if not table:
-        return b"\0\0\0\0"  # as most are
+        return b"\0\0\0\0"  # most are empty
     writer = _Writer()
     writer.table(table, path)
     return bytes(writer.out)
@@ -239,7 +239,7 @@ class _Writer:
     """
     One table on its way to bytes. It recurses, at most L{MAX_TABLE_DEPTH} deep.
 
-    @ivar out: What is written so far.
+    @ivar out: What has been written so far.
     """
 
     __slots__ = ("_depth", "_items", "out")
@@ -320,7 +320,7 @@ class _Writer:
 
 
 def _encode_rare(value: object, place: Place) -> bytes:
-    """The types whose modules are not imported before somebody uses them."""
+    """The types whose modules are imported only when somebody uses them."""
     from datetime import datetime
     from decimal import Decimal
 
@@ -339,7 +339,7 @@ def _encode_decimal(value: Decimal, place: Place) -> bytes:
     shift, scale = max(exponent, 0), max(-exponent, 0)
     if scale > 255:
         raise ValueError(f"{_name(place)} has {scale} decimal places, at most 255")
-    # 2^31 has 10 digits. What has more is out before it is worked out: 1E+999999 would take its time.
+    # 2^31 has 10 digits. More are refused before they are computed: 1E+999999 would take its time.
     mantissa = 0
     if value:
         if len(digits) + shift > 10:

@@ -3,9 +3,9 @@
 The primitives of AMQP 0-9-1: integers, strings, bits, timestamps (section 4.2.5).
 
 Owns how one value becomes bytes and which values are refused. Knows no method and no property: callers pass a C{where}
-such as C{"queue.declare: queue"}, which begins the text of every error. No error text holds the value itself.
+such as C{"queue.declare: queue"}, with which the text of every error begins. No error text holds the value itself.
 
-Reading is done in place by the generated code, with the same L{Struct}s. It counts on one thing: an offset past the end
+Reading is done in place by the generated code, with the same L{Struct}s. It relies on one thing: an offset past the end
 of the data makes C{unpack_from} raise L{StructError} and indexing raise L{IndexError}.
 """
 
@@ -72,7 +72,7 @@ def _integer(value: int, where: str, packer: Struct) -> bytes:
         raise wrong_type(where, "int", value)
     try:
         return packer.pack(value)
-    except (StructError, ValueError):  # the latter is PyPy's, for what is negative and has eight bytes
+    except (StructError, ValueError):  # the latter is PyPy's, for negative numbers of eight bytes
         raise ValueError(f"{where} must be between 0 and {2 ** (8 * packer.size) - 1}") from None
 
 
@@ -80,7 +80,7 @@ def encode_octet(value: int, where: str) -> bytes:
     """
     @param value: 0 to 255.
     @raise ValueError: It is out of range.
-    @raise TypeError: It is no int; a bool is none here.
+    @raise TypeError: It is not an int; a bool does not count as one here.
     """
     return _integer(value, where, OCTET)
 
@@ -89,9 +89,9 @@ def encode_short(value: int, where: str) -> bytes:
     """
     @param value: 0 to 65535.
     @raise ValueError: It is out of range.
-    @raise TypeError: It is no int.
+    @raise TypeError: It is not an int.
     """
-    if value.__class__ is int and 0 <= value <= 0xFFFF:  # as L{_integer}, which a method asks for once or twice
+    if value.__class__ is int and 0 <= value <= 0xFFFF:  # L{_integer} in place: a method needs it once or twice
         return SHORT.pack(value)
     return _integer(value, where, SHORT)
 
@@ -100,7 +100,7 @@ def encode_long(value: int, where: str) -> bytes:
     """
     @param value: 0 to 2^32 - 1.
     @raise ValueError: It is out of range.
-    @raise TypeError: It is no int.
+    @raise TypeError: It is not an int.
     """
     return _integer(value, where, LONG)
 
@@ -109,7 +109,7 @@ def encode_longlong(value: int, where: str) -> bytes:
     """
     @param value: 0 to 2^64 - 1.
     @raise ValueError: It is out of range.
-    @raise TypeError: It is no int.
+    @raise TypeError: It is not an int.
     """
     return _integer(value, where, LONGLONG)
 
@@ -117,7 +117,7 @@ def encode_longlong(value: int, where: str) -> bytes:
 def check_bit(value: bool, where: str) -> bool:
     """
     @return: C{value}, for the generated code to pack.
-    @raise TypeError: It is no bool. 0 and 1 are refused like any other int: an argument slipped, most likely.
+    @raise TypeError: It is not a bool. 0 and 1 are refused like any other int: most likely an argument slipped.
     """
     if value is True or value is False:
         return value
@@ -128,7 +128,7 @@ def encode_text(value: str, where: str) -> bytes:
     """
     @return: Strict UTF-8.
     @raise ValueError: A lone surrogate, which UTF-8 cannot carry.
-    @raise TypeError: It is no str.
+    @raise TypeError: It is not a str.
     """
     if not isinstance(value, str):
         raise wrong_type(where, "str", value)
@@ -142,7 +142,7 @@ def encode_shortstr(value: str, where: str) -> bytes:
     """
     @param value: At most 255 bytes of UTF-8, without NUL (section 4.2.5.3).
     @raise ValueError: It is longer, or has a NUL or a lone surrogate.
-    @raise TypeError: It is no str.
+    @raise TypeError: It is not a str.
     """
     data = value.encode() if value.__class__ is str and value.isascii() else encode_text(value, where)
     if len(data) > MAX_SHORTSTR:
@@ -168,7 +168,7 @@ def to_timestamp(value: int | DateTime, where: str) -> Timestamp:
     @param value: Seconds since 1970, or a moment; one without a time zone is taken for UTC. Fractions of a second are
         dropped.
     @raise ValueError: Before 1970, or over 64 bits.
-    @raise TypeError: It is neither; the result of C{time.time()} wants C{int()} around it.
+    @raise TypeError: It is neither; the result of C{time.time()} needs C{int()} around it.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         if 0 <= value < 2**64:
