@@ -6,7 +6,7 @@ Installs txpika in the two ways people do, each into an empty venv, and checks w
     python tools/check_install.py
 
 Run by C{make check-install}. A wheel and an editable install differ in how Python finds them, and Twisted finds plugins
-in its own way, so what works from a checkout proves neither. Fetches the dependencies, hence no part of the test suite.
+in its own way, so what works from a checkout proves neither. Not part of the test suite, as it fetches dependencies.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-#: What must be so in either installation; run in an empty folder.
+#: What must hold in either installation; run in an empty folder.
 PROGRAM = """
 import sys
 from importlib.metadata import version
@@ -72,7 +72,7 @@ def run(folder: Path, *command: str | Path) -> str:
 
 def check(folder: Path, name: str, *what: str | Path) -> None:
     """
-    Install into a new venv, and look.
+    Install into a new venv, and check.
 
     @param folder: Where the venv goes.
     @param name: For the venv, and for the reader.
@@ -101,7 +101,7 @@ def check(folder: Path, name: str, *what: str | Path) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="txpika-install-") as temp:
         folder = Path(temp)
-        # From a copy: setuptools would leave a build folder here, and put what lies in it into the next wheel.
+        # From a copy: setuptools would leave a build folder here, and put its contents into the next wheel.
         ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "_trial_temp*")
         shutil.copytree(REPOSITORY, folder / "source", ignore=ignored)
         pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")

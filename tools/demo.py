@@ -2,8 +2,8 @@
 What C{make demo} shows: messages through a broker, published with confirms and consumed with acks.
 
 The broker's URI is in the environment, C{TXPIKA_URI} or C{TXPIKA_TEST_URI}, where a list of processes does not show its
-password. Without one, it is txpika's own broker in memory, in this process. Ends with status 0 when every message came
-through, else with one line on standard error and status 1.
+password. Without one, the broker is txpika's own, in memory, in this process. Exits with status 0 when every message
+came through, else with one line on standard error and status 1.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ class Demo:
     finished: Deferred[None] = field(default_factory=Deferred)
 
     async def run(self, connection: txpika.AMQPProtocol) -> None:
-        """Publish all, consume all, and fail when the connection ends before that."""
+        """Publish all and consume all; fail if the connection ends before that."""
         connection.closed.addCallback(self.connection_closed)
         consuming = await connection.channel()
-        # Durable, and yet gone soon when somebody ends this program in the middle.
+        # Durable, yet soon gone when somebody ends this program midway.
         await consuming.queue_declare(self.queue, durable=True, arguments={"x-expires": UNUSED_FOR})
         try:
             await consuming.basic_qos(prefetch_count=PREFETCH)
@@ -89,17 +89,17 @@ class Demo:
             published.addBoth(lambda _: window.release())
 
     def on_confirmed(self, _: None) -> None:
-        """The broker has taken one."""
+        """The broker has taken one message."""
         self.confirmed += 1
         self.check()
 
     def on_refused(self, failure: Any) -> None:
-        """The broker has not: no use to go on."""
+        """The broker has refused one: there is no use in going on."""
         if not self.finished.called:
             self.finished.errback(failure)
 
     def on_delivery(self, delivery: txpika.Delivery) -> None:
-        """One came back."""
+        """One message came back."""
         self.received.add(delivery.body)
         delivery.ack()
         self.acked += 1
@@ -107,12 +107,12 @@ class Demo:
         self.check()
 
     def check(self) -> None:
-        """Done when all are confirmed, and here."""
+        """Done when all are confirmed and have come back."""
         if self.confirmed == MESSAGES == self.acked and not self.finished.called:
             self.finished.callback(None)
 
     def table(self, seconds: float, cpu: float) -> str:
-        """@return: What came of it, for a reader."""
+        """@return: The result, for a reader."""
         rows: Mapping[str, str] = {
             "sent": f"{self.sent}",
             "confirmed": f"{self.confirmed}",

@@ -3,14 +3,14 @@
 """
 Starts and stops a private RabbitMQ: own node name, ports, folders, cookie and epmd, on 127.0.0.1 only.
 
-    python tools/rabbitmq.py ensure           exit 0 when RabbitMQ is installed, else try to install it
+        python tools/rabbitmq.py ensure           exit 0 if RabbitMQ is installed, else try to install it
     python tools/rabbitmq.py run -- CMD...    start a node, run CMD with TXPIKA_TEST_URI set, remove the node
 
 Tests, demo and benchmarks all get their broker here. This file owns the node's life and everything it leaves behind; it
-knows nothing of txpika and needs the standard library only, so that any Python 3.11 can run it before a venv exists.
+knows nothing of txpika and needs only the standard library, so that any Python 3.11 can run it before a venv exists.
 
 How nothing is left behind: a second process, the guard, waits on a pipe that only this process holds. When this process
-ends, in whichever way, the pipe closes; the guard then kills what is still running and removes the folder.
+ends, in whatever way, the pipe closes; the guard then kills what is still running and removes the folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ START_DEADLINE = 60.0
 #: Seconds a node may take to stop by itself before it is killed.
 STOP_DEADLINE = 30.0
 
-#: Seconds one rabbitmqctl call may take; each boots an Erlang machine of its own (one to three seconds).
+#: Seconds one rabbitmqctl call may take; each boots its own Erlang machine (one to three seconds).
 CTL_DEADLINE = 60.0
 
 #: Seconds the command under C{run} has to end after a signal before it is killed.
@@ -54,7 +54,7 @@ DEBIAN_SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 #: Where Debian's wrapper is.
 WRAPPER_FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 
-#: Where servers live that are not on an ordinary user's PATH.
+#: Where servers that are not on an ordinary user's PATH are found.
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin", "/opt/homebrew/sbin")
 
 #: Installs packages without starting the services in them.
@@ -71,7 +71,7 @@ class RabbitMQError(Exception):
 
 
 def search_path() -> str:
-    """The caller's PATH, and after it the folders of system programs."""
+    """The caller's PATH, followed by the folders of system programs."""
     return os.pathsep.join([os.environ.get("PATH", ""), *SYSTEM_FOLDERS])
 
 
@@ -79,7 +79,7 @@ def find_server() -> Path | None:
     """
     The rabbitmq-server script to call.
 
-    @return: The first one on the path; for Debian's wrapper, the script that it wraps.
+    @return: The first one on the path; in place of Debian's wrapper, the script that it wraps.
     """
     found = shutil.which("rabbitmq-server", path=search_path())
     real = DEBIAN_SCRIPTS / "rabbitmq-server"
@@ -90,7 +90,7 @@ def find_server() -> Path | None:
 
 def find_epmd() -> str:
     """
-    Erlang's port mapper, from PATH or from beside C{erl}.
+    Erlang's port mapper, from PATH or from next to C{erl}.
 
     @raise RabbitMQError: There is none.
     """
@@ -105,10 +105,10 @@ def find_epmd() -> str:
 
 def choose_ports(count: int) -> list[int]:
     """
-    Ports of 127.0.0.1 that nobody listens on now.
+    Ports of 127.0.0.1 on which nobody listens now.
 
     @param count: How many, all different.
-    @raise RabbitMQError: There are not as many.
+    @raise RabbitMQError: There are not that many.
     """
     chosen: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):
@@ -130,7 +130,7 @@ def end(targets: Mapping[int, int]) -> None:
     """
     Send each target the signal that ends it, and wait until all are gone, for up to 2 seconds.
 
-    @param targets: Signal by process number; a negative number is all processes of that group, as in kill(2).
+    @param targets: Signals by process number; a negative number means all processes of that group, as in kill(2).
     """
     deadline = time.monotonic() + 2
     for target, number in targets.items():
@@ -156,7 +156,7 @@ def guard(folder: Path) -> int:
     """
     Read C{SIGNAL TARGET} lines until the pipe closes, L{end} the targets, then remove C{folder}.
 
-    Signal 0 takes a target off the list. The last to be listed is the first to be ended.
+    Signal 0 takes a target off the list. The last one listed is the first to be ended.
     """
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
@@ -183,7 +183,7 @@ class Guard:
         )
 
     def watch(self, target: int, last_signal: int) -> None:
-        """Should this process die, L{end} C{target} with C{last_signal}; 0 for no longer."""
+        """If this process dies, L{end} C{target} with C{last_signal}; 0 to stop watching it."""
         pipe = self._process.stdin
         assert pipe is not None
         with contextlib.suppress(OSError):
@@ -265,7 +265,7 @@ class PrivateRabbitMQ:
         Start the node, and return when it speaks AMQP. After L{stop} or L{kill9}: on the same ports, with its data.
 
         @param give_up: Asked often while waiting; true ends the wait.
-        @raise RabbitMQError: It did not start; everything is removed then.
+        @raise RabbitMQError: It did not start; everything has then been removed.
         """
         first = not (self.folder / "data").exists()
         try:
@@ -284,7 +284,7 @@ class PrivateRabbitMQ:
             raise
 
     def stop(self) -> None:
-        """Stop the node in good order; its data stays for the next L{start}."""
+        """Stop the node cleanly; its data stays for the next L{start}."""
         if self._process is not None:
             self.resume()
             self._process.terminate()
@@ -312,7 +312,7 @@ class PrivateRabbitMQ:
         Run C{rabbitmqctl --silent} on this node.
 
         @return: What it printed: rows only, columns separated by tabs.
-        @raise RabbitMQError: It failed, with what it said.
+        @raise RabbitMQError: It failed; the text is what it said.
         """
         done = subprocess.run(
             [str(self.folder / "ctl"), *arguments],
@@ -326,7 +326,7 @@ class PrivateRabbitMQ:
         return done.stdout
 
     def watch(self, pid: int, last_signal: int) -> None:
-        """Should this process die, send C{last_signal} to C{pid}, then remove the node; 0 for no longer."""
+        """If this process dies, send C{last_signal} to C{pid}, then remove the node; 0 to stop watching."""
         self._guard.watch(pid, last_signal)
 
     def close(self) -> None:
@@ -386,7 +386,7 @@ class PrivateRabbitMQ:
             "ERL_CRASH_DUMP_BYTES": "0",
             # The epmd above is the only one: a node that misses it must not start another, which nobody would stop.
             "ERL_AFLAGS": "-start_epmd false",
-            # To RabbitMQ's script: become the Erlang machine instead of staying around as its parent.
+            # Tells RabbitMQ's script to become the Erlang machine instead of staying around as its parent.
             "RUNNING_UNDER_SYSTEMD": "true",
             "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_DIST_PORT": str(self._dist_port),
@@ -421,8 +421,8 @@ class PrivateRabbitMQ:
         """
         Start a program of the node.
 
-        In a session of its own: Ctrl-C on a terminal does not reach it, and its process group is the shell script that
-        was called, the Erlang machine below it, and nothing else.
+        In its own session: Ctrl-C on a terminal does not reach it, and its process group is the shell script that was
+        called, the Erlang machine below it, and nothing else.
         """
         with open(self.folder / "log" / "console.log", "ab") as output:
             process = subprocess.Popen(
@@ -464,7 +464,7 @@ class PrivateRabbitMQ:
         return "\n".join(f"    {line}" for line in lines if line.strip())
 
     def _end_processes(self) -> None:
-        """Kill node and epmd. Their folder is to go, so there is nothing to save."""
+        """Kill node and epmd. Their folder is about to go, so there is nothing to save."""
         self.kill9()
         self._kill_group(self._epmd)
         self._epmd = None
@@ -488,7 +488,7 @@ class Signals:
                 signal.signal(number, self._catch)
 
     def pass_on_to(self, child: subprocess.Popen[bytes]) -> None:
-        """From now on. One that came before is passed on at once."""
+        """From now on pass signals on to C{child}. One that came before is passed on at once."""
         self._child = child
         if self.caught:
             self._pass_on(self.caught)
@@ -500,7 +500,7 @@ class Signals:
     def _pass_on(self, number: int) -> None:
         if self._child is None:
             return
-        # A terminal's Ctrl-C has reached the child already, as one of the same process group.
+        # A terminal's Ctrl-C has already reached the child, which is in the same process group.
         if number != signal.SIGINT or not in_foreground():
             self._child.send_signal(number)
         timer = threading.Timer(GRACE, self._child.kill)
@@ -555,7 +555,7 @@ def run(command: Sequence[str]) -> int:
 
 def ensure() -> int:
     """
-    Have RabbitMQ on this machine.
+    Make sure that RabbitMQ is on this machine.
 
     @return: Exit status: 0 when it is there, 1 when it is neither there nor installable from here.
     """
