@@ -1,13 +1,13 @@
-# Everything here needs a Python of 3.11 or later with venv and pip, git and make; the rest is fetched into .venv.
+# Everything here needs Python 3.11 or later with venv and pip, git and make; the rest is fetched into .venv.
 #
 #   make demo     publish and consume 20,000 messages on txpika's broker in memory, or on the one that TXPIKA_URI names
 #   make test     all tests, against a private RabbitMQ; TRIALFLAGS and TESTS choose (make test TESTS=txpika.test.test_uri)
 #   make lint     ruff, mypy, import-linter, and whether generated code is up to date
 #   make bench    what a message costs, beside six other clients, for docs/performance.rst; takes half an hour
-#   make bench-quick   the main ones of it, in under two minutes; BENCHFLAGS chooses in both (BENCHFLAGS=--help)
+#   make bench-quick   the main scenarios of it, in under two minutes; BENCHFLAGS chooses in both (BENCHFLAGS=--help)
 #   make format   let ruff format the code
-#   make spec     generate the codec again from its table of facts
-#   make clean    remove .venv and all that was built
+#   make spec     regenerate the codec from its table of facts
+#   make clean    remove .venv and everything built
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ TESTS := txpika benchmarks
 TRIALFLAGS :=
 BENCHFLAGS :=
 
-# A node of its own around whatever follows.
+# Runs whatever follows with a RabbitMQ node of its own.
 WITH_RABBITMQ := $(BIN)/python tools/rabbitmq.py run --
 
 # The client in C to compare with, where it can be installed; without it the page says that it is missing.
@@ -30,7 +30,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 ifdef TXPIKA_URI
-# As it was given: make would take a $ in it for a variable of its own.
+# As it was given: make would take a $ in it for one of its own variables.
 demo: override export TXPIKA_URI := $(value TXPIKA_URI)
 endif
 
@@ -55,7 +55,7 @@ lint: $(VENV)/.has-dev
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m txpika.spec.generate --check
 
-# With flags of one's own the page stays as it is. Thousands of connections need as many open files.
+# With other BENCHFLAGS the page stays as it is. Thousands of connections need as many open files.
 bench: $(VENV)/.has-bench
 	@$(BIN)/python tools/rabbitmq.py ensure
 	@$(ENSURE_RABBITMQ_C)
@@ -85,8 +85,8 @@ clean:
 	rm -f twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An editable install, so that a changed file needs none; a changed pyproject.toml does. Byte code is made at once, as
-# pip does of what it copies.
+# An editable install, so that a changed file needs no other; a changed pyproject.toml does. Byte code is compiled at
+# once, as pip does for what it copies.
 $(VENV)/.has-%: $(VENV)/bin/python pyproject.toml
 	@echo "installing txpika[$*] into $(VENV)"
 	@$(PIP) install --editable '.[$*]'
