@@ -2,7 +2,7 @@
 """
 C{python -m benchmarks}: a run.
 
-Owns the command line, and what is known of a run beside its figures. See the package for how it measures.
+Owns the command line, and what is known of a run besides its figures. See the package for how it measures.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def scenarios_of(options: argparse.Namespace) -> list[Scenario]:
     """
-    @return: What to measure, with those peers only who are wanted.
-    @raise ValueError: A key of a scenario that is none.
+    @return: What to measure, with only those peers that are wanted.
+    @raise ValueError: A key that is not a scenario's.
     """
     scenarios = chosen(options.only)
     if options.quick:
@@ -81,7 +81,7 @@ def scenarios_of(options: argparse.Namespace) -> list[Scenario]:
 
 def can_be_judged(promise: Promise, scenario: Scenario, scenarios: list[Scenario]) -> bool:
     """
-    @return: Whether all that a promise is about was to be measured in this run.
+    @return: Whether everything that a promise is about was to be measured in this run.
     """
     other = next((one for one in scenarios if one.key == (promise.scenario or scenario.key)), None)
     names = {name for peer in scenario.peers for name in scenario.names(peer)}
@@ -93,7 +93,7 @@ def can_be_judged(promise: Promise, scenario: Scenario, scenarios: list[Scenario
 
 def cpu_model() -> str:
     """
-    @return: What the processor calls itself, where the kernel tells.
+    @return: What the processor calls itself, where the kernel says.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -104,7 +104,7 @@ def cpu_model() -> str:
 
 def describe(results: Results, broker: dict[str, str], seconds: float, rounds: int) -> dict[str, Any]:
     """
-    @param broker: The versions it tells.
+    @param broker: The versions it reports.
     @return: What ran where: versions, date, length.
     """
     versions = {
@@ -130,7 +130,7 @@ def describe(results: Results, broker: dict[str, str], seconds: float, rounds: i
 
 def to_json(about: dict[str, Any], scenarios: list[Scenario], results: Results) -> str:
     """
-    @return: Every figure of every round, and what follows from them.
+    @return: Every figure of every round, and what follows from these.
     """
     entries = []
     for scenario in scenarios:
@@ -140,7 +140,7 @@ def to_json(about: dict[str, Any], scenarios: list[Scenario], results: Results) 
         entry["measured"] = results[scenario.key]
         entries.append(entry)
     text = json.dumps({**about, "scenarios": entries}, indent=1) + "\n"
-    # What has nothing below it fits on a line: one for each figure.
+    # What has nothing nested in it fits on a line: one for each figure.
     return re.sub(r"\{\s+([^{}\[\]]*?)\s+\}", lambda found: "{" + re.sub(r"\s*\n\s*", " ", found[1]) + "}", text)
 
 
@@ -217,7 +217,7 @@ def judged(scenarios: list[Scenario], results: Results) -> list[Verdict]:
 
 
 def complain(text: str) -> int:
-    """Say what is wrong in one line, and return the exit code for it."""
+    """Say in one line what is wrong, and return the exit code for it."""
     print(f"benchmarks: {text}", file=sys.stderr)
     return 2
 

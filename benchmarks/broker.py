@@ -1,6 +1,6 @@
 # -*- test-case-name: benchmarks.test.test_processes -*-
 """
-The broker beside a measurement: a fresh queue for each, filled if need be, and looked at afterwards.
+The broker beside a measurement: a fresh queue for each, filled if need be, and checked afterwards.
 
 Owns one connection, of pika's blocking adapter: what is measured does not check itself. Knows no scenario.
 """
@@ -32,7 +32,7 @@ class NoBroker(Exception):
 
 def broker_uri(environment: dict[str, str]) -> str:
     """
-    @return: The URI of the broker, with C{%2F} for a path that is empty: libraries read an empty path differently.
+    @return: The URI of the broker, with C{%2F} for an empty path: libraries read an empty path differently.
     @raise KeyError: There is none.
     """
     uri = environment.get("TXPIKA_TEST_URI") or environment["TXPIKA_URI"]
@@ -42,13 +42,13 @@ def broker_uri(environment: dict[str, str]) -> str:
 
 class Broker:
     """
-    @ivar versions: Of RabbitMQ and Erlang, as the broker tells them.
+    @ivar versions: Of RabbitMQ and Erlang, as the broker reports them.
     """
 
     def __init__(self, uri: str, filler: Peer) -> None:
         """
         @param uri: Where it is.
-        @param filler: Who publishes what a measurement is to find in its queue, in a process of its own.
+        @param filler: Publishes, in its own process, what a measurement is to find in its queue.
         @raise NoBroker: It is not there.
         """
         parameters: Any = pika.URLParameters(uri)
@@ -60,7 +60,7 @@ class Broker:
         self._connection = connection
         self._channel: Any = None
         self._filler = filler
-        with txpika.BlockingConnection(uri) as other:  # which tells what the broker says of itself
+        with txpika.BlockingConnection(uri) as other:  # which tells what the broker says about itself
             told = other.server_properties
         self.versions = {
             "RabbitMQ": str(told.get("version", "?")),
@@ -68,13 +68,13 @@ class Broker:
         }
 
     def close(self) -> None:
-        """The end."""
+        """Close the connection."""
         self._connection.close()
 
     @contextlib.contextmanager
     def fresh_queue(self, task: Task, prefilled: int) -> Iterator[None]:
         """
-        Have the task's queue, new, while the body of the C{with} runs. That begins when the machine is idle.
+        Have the task's queue, new, while the body of the C{with} runs. The body begins when the machine is idle.
 
         @param task: What will be measured on it.
         @param prefilled: How many of the task's messages to put into it.
@@ -86,7 +86,7 @@ class Broker:
                 fill = dataclasses.replace(task, action="publish", warmup=0, messages=prefilled, channels=1)
                 self._filler.measure(dataclasses.replace(fill, traced=False))
                 self.expect_messages(task.queue, prefilled)
-            # RabbitMQ has put large messages into files, also for those measured before, and clears up behind these:
+            # RabbitMQ has put large messages into files, including those measured before, and cleans up after these:
             # not while something is measured.
             os.sync()
             wait_until_idle()
@@ -99,7 +99,7 @@ class Broker:
         """
         Wait until the queue holds what it should.
 
-        @raise MeasurementFailed: It does not come to that.
+        @raise MeasurementFailed: It never does.
         """
         deadline = time.monotonic() + PATIENCE
         while (found := self._count(queue)) != expected:

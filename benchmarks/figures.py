@@ -3,8 +3,8 @@
 From figures to medians, spreads, ratios and verdicts.
 
 Owns the arithmetic. A ratio is taken within each round, of two figures measured seconds apart, and the median is of
-these: what slows the machine for a minute slows both sides of a round, and cancels out. A ratio of two medians would
-compare one side's figure of a good minute with the other's of a bad one. Starts nothing, measures nothing, prints
+those: what slows the machine for a minute slows both sides of a round, and cancels out. A ratio of two medians would
+compare one side's figure from a good minute with the other's from a bad one. Starts nothing, measures nothing, prints
 nothing.
 """
 
@@ -17,17 +17,17 @@ from typing import Any
 
 from benchmarks.scenario import PIKA, TXPIKA, Metric, Promise, Scenario
 
-#: What the measuring processes of one name printed, a round each; see L{benchmarks.rounds.Run.results}.
+#: What the measuring processes of one name printed, one for each round; see L{benchmarks.rounds.Run.results}.
 Figures = list[dict[str, Any]]
-#: The same, of all names in a scenario.
+#: The same, for all names in a scenario.
 Measured = Mapping[str, Figures]
-#: The same, of all scenarios, by key.
+#: The same, for all scenarios, by key.
 Results = Mapping[str, Measured]
 
-#: A ratio up to here is written as 1.00, and is no loss.
+#: A ratio up to this is written as 1.00, and is no loss.
 EVEN = 1.005
 
-#: With whom each way of using txpika is compared when we look for where it loses: its main one with everybody, the
+#: Whom each way of using txpika is compared with when we look for where it loses: the main one with everybody, the
 #: others with those that serve the same kind of program.
 RIVALS = {
     "txpika select": ("pika select",),
@@ -67,7 +67,7 @@ class Spread:
 
 def value(figures: Mapping[str, Any], metric: Metric) -> float | None:
     """
-    @return: What one measurement came to, in seconds a message, or bytes; C{None} if it did not measure that.
+    @return: What one measurement came to, in seconds per message, or bytes; C{None} if it did not measure that.
     """
     if "error" in figures or (metric == "traced" and "traced" not in figures):
         return None
@@ -127,8 +127,8 @@ class Verdict:
 
     @ivar scenario: Where it stands.
     @ivar promise: The promise.
-    @ivar to: Whose figures ours were divided by; empty for nobody's.
-    @ivar found: What was measured; C{None} where nothing was.
+    @ivar to: Whose figures ours were divided by; empty for none.
+    @ivar found: What was measured; C{None} if nothing was.
     """
 
     scenario: Scenario
@@ -138,7 +138,7 @@ class Verdict:
 
     @property
     def met(self) -> bool | None:
-        """Whether it is kept; C{None} where nothing was measured."""
+        """Whether it is kept; C{None} if nothing was measured."""
         return None if self.found is None else self.found.middle <= self.promise.at_most
 
     def to_json(self) -> dict[str, Any]:
@@ -172,9 +172,9 @@ class Loss:
     """
     Somebody is cheaper than we are.
 
-    @ivar scenario: In what.
+    @ivar scenario: In which scenario.
     @ivar metric: In which respect.
-    @ivar ours: Who of us.
+    @ivar ours: Which of ours.
     @ivar theirs: Who is cheaper.
     @ivar found: Our figures divided by theirs.
     """
@@ -188,8 +188,8 @@ class Loss:
 
 def metrics_of(scenario: Scenario) -> tuple[Metric, ...]:
     """
-    @return: In what respects the libraries are compared in a scenario. What a message costs where memory is measured
-        has a scenario of its own; what opening costs has none.
+    @return: In what respects the libraries are compared in a scenario. Where memory is measured, the cost of a message
+        is not compared, as it has a scenario of its own; the cost of opening is, as it has none.
     """
     if scenario.metric == "grown":
         return ("grown",)
@@ -214,7 +214,7 @@ def losses(scenarios: Iterable[Scenario], results: Results) -> list[Loss]:
 
 
 def _pairs(names: list[str]) -> Iterable[tuple[str, str]]:
-    """Who of us is compared with whom, at the same point where there are points."""
+    """Which of ours is compared with whom, at the same point where there are points."""
     for ours in (name for name in names if name.startswith("txpika")):
         way, _, point = ours.partition(" at ")
         for theirs in names:

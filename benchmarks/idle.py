@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 STAT = Path("/proc/stat")
-#: Seconds that are looked at in one go.
+#: Seconds looked at in one go.
 WINDOW = 0.1
-#: How much of that all processors together may be at work.
+#: The share of that for which all processors together may be at work.
 MOST_BUSY = 0.05
-#: Seconds after which it is measured all the same.
+#: Seconds after which the measurement begins all the same.
 PATIENCE = 10.0
 
 
@@ -35,7 +35,7 @@ def wait_until_idle(
     read: Callable[[], tuple[int, int]] = processors, sleep: Callable[[float], object] = time.sleep
 ) -> bool:
     """
-    @return: Whether it came to that, as far as is known.
+    @return: Whether it became idle, as far as is known.
     """
     try:
         before = read()

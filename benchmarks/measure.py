@@ -36,15 +36,15 @@ class Task:
     @ivar uri: The broker, with its virtual host spelled out.
     @ivar queue: A durable classic queue, which exists.
     @ivar messages: Messages, round trips, or things to open, to measure.
-    @ivar warmup: As many of the same before them, not measured.
+    @ivar warmup: How many of the same come before them, not measured.
     @ivar size: Bytes in a body.
     @ivar prefetch: Messages the broker may have outstanding at a consumer that acks.
     @ivar window: Publishes that may be outstanding in confirm mode.
-    @ivar channels: Channels to publish on, a message on each in turn.
-    @ivar consumers: Consumers that share the messages, on one channel, and C{prefetch} too; 0 for one that is alone.
+    @ivar channels: Channels to publish on, one message on each in turn.
+    @ivar consumers: Consumers on one channel that share the messages, and C{prefetch}; 0 for one that is alone.
     @ivar held: Deliveries that are kept unacknowledged all the time.
     @ivar library: Which library, for a program that measures several.
-    @ivar adapter: Which of its loops the library is to use, for a library that has several.
+    @ivar adapter: Which of its loops the library is to use, if it has several.
     @ivar traced: Measure memory with tracemalloc too. The CPU figures then mean nothing.
     """
 
@@ -74,7 +74,7 @@ class Task:
 
     @classmethod
     def from_stdin(cls) -> Task:
-        """Return the task this process was given. Standard input, not an argument: the URI holds a password."""
+        """Return the task this process was given. On standard input, not as an argument: the URI holds a password."""
         return cls.from_json(sys.stdin.readline())
 
 
@@ -104,18 +104,18 @@ class Meter:
 
     def stop(self, distribution: str) -> None:
         """
-        The last message is done; print the figures, of memory at its highest.
+        The last message is done; print the figures, with memory at its highest.
 
-        @param distribution: What the library measured is called where it is installed from.
+        @param distribution: The name under which the measured library is installed.
         """
         self._read_clocks()
         self._print(distribution, _status_bytes("VmHWM"), 1)
 
     def stop_resting(self, distribution: str) -> None:
         """
-        All is open and nothing moves; print the figures, of memory without what can be collected.
+        All is open and nothing moves; print the figures, with memory after garbage collection.
 
-        @param distribution: What the library measured is called where it is installed from.
+        @param distribution: The name under which the measured library is installed.
         """
         self._read_clocks()
         gc.collect()
@@ -149,12 +149,12 @@ def cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
 
 
 def resident() -> int:
-    """What this process holds in memory now, in bytes; 0 where the kernel does not tell."""
+    """What this process holds in memory now, in bytes; 0 where the kernel does not say."""
     return _status_bytes("VmRSS")
 
 
 def _status_bytes(key: str) -> int:
-    """A size the kernel keeps about this process, in bytes; 0 where it tells none."""
+    """A size that the kernel keeps about this process, in bytes; 0 where it does not say."""
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:

@@ -4,7 +4,7 @@ Messages through the broker in memory, with txpika on both sides, all in this pr
 
     python -m benchmarks.memory_broker [--messages 1000000] [--confirms]
 
-Prints how many a second came through, by the clock and by CPU, and how much memory is held before and after.
+Prints how many came through per second, by the clock and by CPU, and how much memory is held before and after.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.measure import resident
 from txpika.testing import MemoryBroker, MemoryNetwork
 
 BODY = b"x" * 100
-#: Published between two looks at the network, in messages.
+#: Messages published between two looks at the network.
 STEP = 500
 
 

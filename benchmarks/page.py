@@ -4,8 +4,8 @@ The page C{docs/performance.rst}, and its picture, from the figures of a run.
 
     python -m benchmarks.page [RESULTS.json]
 
-Owns the blocks of the page that are generated: each begins with a comment that names it, and ends with one. What is
-between them is replaced; all else on the page is written by hand, and stays.
+Owns the generated blocks of the page: each begins with a comment that names it, and ends with one. What is between
+these is replaced; everything else on the page is written by hand, and stays.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Report:
     """
     A run, as it was written to a file.
 
-    @ivar about: What is known beside the figures.
+    @ivar about: What is known besides the figures.
     @ivar results: All figures, by scenario and name.
-    @ivar scenarios: Those there are figures of, as they are promised now.
+    @ivar scenarios: Those that there are figures of, with their present promises.
     """
 
     def __init__(self, text: str) -> None:
@@ -69,11 +69,11 @@ class Report:
         return f"{said}\n\n{tables.promises(self.scenarios, self.results)}"
 
     def cpu(self) -> str:
-        """CPU a message."""
+        """CPU per message."""
         return tables.matrix(self.compared, self.results, "cpu", 1e6)
 
     def wall(self) -> str:
-        """Wall clock a message."""
+        """Wall clock per message."""
         return tables.matrix(self.compared, self.results, "wall", 1e6)
 
     @property
@@ -135,8 +135,8 @@ class Report:
     def fill(self, page: str) -> str:
         """
         @param page: The page.
-        @return: It, with what this run came to in its blocks.
-        @raise ValueError: A block is missing, or there is one that we do not know.
+        @return: The page, with what this run came to in its blocks.
+        @raise ValueError: A block is missing, or is not one of ours.
         """
         blocks = self.blocks
         names = re.findall(f"^{re.escape(BEGIN)}(.*)$", page, re.MULTILINE)
@@ -169,7 +169,7 @@ def _wrapped(text: str) -> str:
 
 
 def _definition(scenario: Scenario) -> str:
-    """A scenario's title, key and docstring; that is epytext, of which it uses C{}."""
+    """A scenario's title, key and docstring; the latter is epytext that uses only C{}."""
     about = re.sub(r"[CL]\{(.*?)\}", r"``\1``", scenario.about)
     counts = sorted(set(scenario.peers.values()))
     amount = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"

@@ -1,6 +1,6 @@
 # -*- test-case-name: benchmarks.test.test_processes -*-
 """
-Who is measured: each a program that takes a L{Task} and prints its figures.
+Those who are measured: each a program that takes a L{Task} and prints its figures.
 
 Owns processes, and the compiling of the C program. Knows no scenario.
 """
@@ -23,10 +23,10 @@ from benchmarks.scenario import RABBITMQ_C
 
 _HERE = Path(__file__).parent
 
-#: A measurement takes some seconds. One that takes this long, in seconds, hangs.
+#: A measurement takes some seconds. One that takes this many hangs.
 TIMEOUT = 90.0
 
-#: What a process says at its end is kept to so many characters.
+#: How many characters to keep of what a process says at its end.
 _LAST_WORDS = 300
 
 
@@ -90,7 +90,7 @@ class Peer:
 
 def last_words(stderr: str) -> str:
     """
-    @return: The last line that says something: of a traceback, the exception.
+    @return: The last line that says something: the exception, if it is a traceback.
     """
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     return lines[-1][:_LAST_WORDS] if lines else ""
@@ -99,7 +99,7 @@ def last_words(stderr: str) -> str:
 def compile_rabbitmq_c(folder: Path) -> Peer | None:
     """
     @param folder: Where to put the program.
-    @return: rabbitmq-c, or C{None} where there is no C compiler, or no C{librabbitmq} to compile with.
+    @return: rabbitmq-c, or C{None} if there is no C compiler, or no C{librabbitmq} to compile with.
     """
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if not compiler:
@@ -113,9 +113,9 @@ def compile_rabbitmq_c(folder: Path) -> Peer | None:
 
 def found(names: Iterable[str], rabbitmq_c: Peer | None) -> dict[str, Peer]:
     """
-    @param names: Of those who are to be measured.
+    @param names: Those that are to be measured.
     @param rabbitmq_c: What L{compile_rabbitmq_c} returned.
-    @return: Those who can be measured here, by name.
+    @return: Those that can be measured here, by name.
     """
     peers = {name: rabbitmq_c if name == RABBITMQ_C else Peer(name) for name in names}
     return {name: peer for name, peer in peers.items() if peer and (peer.program or is_installed(name))}

@@ -1,9 +1,9 @@
 # -*- test-case-name: benchmarks.test.test_page -*-
 """
-The picture of the page: what a message costs, one panel a scenario, one bar a library.
+The picture of the page: what a message costs, one panel per scenario, one bar per library.
 
-Owns an SVG, written out here: no library draws one that follows the reader's light or dark colours, is the same byte by
-byte wherever it is made, and can be checked by a test that needs nothing installed.
+Owns an SVG, written out here: no library draws one that follows the reader's light or dark colours, is the same byte
+for byte wherever it is made, and can be checked by a test that needs nothing installed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COLUMNS = 2
 MARGIN = 20
 ROW, BAR, HEAD, FOOT = 18, 11, 30, 22
 
-#: A bar may be so many times as long as txpika's; what is longer is cut, and has its figure.
+#: How many times as long as txpika's a bar may be; a longer one is cut, and has its figure.
 LONGEST = 12
 
 KEY = "Bars are medians of the rounds, with the lowest and the highest as a line. A bar with a gap is cut."

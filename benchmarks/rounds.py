@@ -1,6 +1,6 @@
 # -*- test-case-name: benchmarks.test.test_rounds -*-
 """
-The rounds: who is measured when, and what is kept of it.
+The rounds: who is measured when, and what is kept.
 
 Owns the order, and the figures of a run. A round measures each peer of each scenario once; within a scenario the order
 rotates from round to round. A measurement that fails is kept as such, and the run goes on.
@@ -18,10 +18,10 @@ from benchmarks.measure import Task
 from benchmarks.peers import MeasurementFailed, Peer
 from benchmarks.scenario import CONSUMING, OPENING, PREFETCH, PUBLISHING, TXPIKA, WINDOW, Scenario, at
 
-#: One who failed so often in a scenario is not tried there again.
+#: Whoever failed this often in a scenario is not tried there again.
 MOST_FAILURES = 2
 
-#: Things opened at most where Python's own count of memory is taken, which makes everything slow.
+#: Most things opened when Python's own count of memory is taken, which makes everything slow.
 MOST_TRACED = 500
 
 #: What the measuring processes printed, by scenario and name.
@@ -80,8 +80,8 @@ class Run:
         @param broker: A L{benchmarks.broker.Broker}.
         @param uri: Where it is.
         @param scenarios: What to measure.
-        @param rounds: How often.
-        @param peers: Whom to measure, by name, as far as a scenario has them.
+        @param rounds: How many rounds.
+        @param peers: Whom to measure, by name, as far as they are in a scenario.
         """
         self._broker = broker
         self._uri = uri
@@ -106,7 +106,7 @@ class Run:
 
     def order(self) -> Iterator[tuple[int, Scenario]]:
         """
-        Yield the number of each measurement, and its scenario, a round at a time: what slows the machine for a while
+        Yield the number of each measurement, and its scenario, one round at a time: what slows the machine for a while
         slows all of them.
         """
         for number in range(self._rounds):
@@ -125,7 +125,7 @@ class Run:
         return turns[first:] + turns[:first]
 
     def measure(self, scenario: Scenario, number: int, peer: Peer, point: int | None) -> None:
-        """Measure once, and keep the figures, or why there are none."""
+        """Measure once, and keep the figures, or the reason why there are none."""
         name = peer.name if point is None else at(peer.name, point)
         kept = self.results[scenario.key].setdefault(name, [])
         if sum("error" in figures for figures in kept) >= MOST_FAILURES:
@@ -138,8 +138,8 @@ class Run:
 
     def figures(self, scenario: Scenario, peer: Peer, task: Task) -> dict[str, Any]:
         """
-        @return: What one measurement came to; with a second one where Python's own count of memory is wanted.
-        @raise MeasurementFailed: It came to nothing.
+        @return: What one measurement came to; with a second one if Python's own count of memory is wanted.
+        @raise MeasurementFailed: It failed.
         """
         if scenario.program:
             return peer.measure(task, scenario.program)
@@ -150,7 +150,7 @@ class Run:
         return figures
 
     def once(self, peer: Peer, task: Task) -> dict[str, Any]:
-        """One process, with a queue as it needs it."""
+        """One process, with the queue that it needs."""
         if task.action in OPENING:
             return peer.measure(task)
         before, after = before_and_after(task)

@@ -1,6 +1,6 @@
 # -*- test-case-name: benchmarks.test.test_page -*-
 """
-Tables of what was measured, as reStructuredText that reads well on a terminal too.
+Tables of what was measured, as reStructuredText that also reads well on a terminal.
 
 Owns the texts of tables. Knows figures and scenarios; does no arithmetic.
 """
@@ -39,7 +39,7 @@ _LONG = 10_000.0
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """
-    @param heads: Those of the columns; the first is to the left, as are others that hold words; numbers to the right.
+    @param heads: Those of the columns: the first, and others that hold words, to the left; numbers to the right.
     @return: A simple table.
     """
     lines = [list(heads), *([cell or "\\-" for cell in row] for row in rows)]
@@ -51,7 +51,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def number(given: float) -> str:
     """
-    @return: With three digits, and none behind the point from a hundred on.
+    @return: With three digits, and no decimals from a hundred on.
     """
     size = abs(given)
     return f"{given:.0f}" if size >= 99.95 else f"{given:.1f}" if size >= 9.995 else f"{given:.2f}"
@@ -68,7 +68,7 @@ def cell(found: Spread | None) -> str:
 
 def quantity(found: Spread | None, metric: Metric) -> str:
     """
-    @return: The same with its unit.
+    @return: L{cell} with its unit.
     """
     if found is None:
         return ""
@@ -85,8 +85,8 @@ def _failed_or(figures: Figures, text: Callable[[Figures], str]) -> str:
 
 def matrix(scenarios: Sequence[Scenario], results: Results, metric: Metric, unit: float) -> str:
     """
-    @param unit: What to multiply with.
-    @return: A table with a column a scenario and a row a library.
+    @param unit: What to multiply by.
+    @return: A table with one column per scenario and one row per library.
     """
     names = list(dict.fromkeys(name for scenario in scenarios for name in results[scenario.key]))
 
@@ -100,7 +100,7 @@ def matrix(scenarios: Sequence[Scenario], results: Results, metric: Metric, unit
 
 def compared(scenarios: Iterable[Scenario], results: Results) -> list[Scenario]:
     """
-    @return: Those whose CPU is compared between libraries in one figure each.
+    @return: Those in which the CPU of libraries is compared by one figure each.
     """
     return [
         scenario
@@ -114,7 +114,7 @@ def compared(scenarios: Iterable[Scenario], results: Results) -> list[Scenario]:
 
 def alone(scenarios: Iterable[Scenario], results: Results) -> str:
     """
-    @return: What txpika costs where nobody is compared with it.
+    @return: What txpika costs where it is compared with nobody.
     """
     heads = ["scenario", "CPU, us", "wall clock, us"]
     rows = []
@@ -221,7 +221,7 @@ def where_we_lose(scenarios: Sequence[Scenario], results: Results) -> str:
 
 def failures(results: Results) -> list[str]:
     """
-    @return: A line for each who failed.
+    @return: A line for each failure.
     """
     return [
         f"{key}, {name}: {said}"

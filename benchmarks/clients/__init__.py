@@ -1,13 +1,13 @@
 # -*- test-case-name: benchmarks.test.test_processes -*-
 """
-The libraries: one measuring program for each, or for each way of using one.
+The libraries: one measuring program for each library, or for each way of using it.
 
 Each is run as C{python -m benchmarks.clients.with_x} with a L{benchmarks.measure.Task} on standard input, uses its
-library through its ordinary public API with its ordinary settings, the fastest way that is reasonable for it, and says
-in its docstring what was tried. L{benchmarks.clients.base} and C{callbacks} have what they share; C{rabbitmq_c.c} is
-the one in C; L{PROGRAMS} says who there is.
+library through its ordinary public API with its ordinary settings, in the fastest way that is reasonable, and says in
+its docstring what was tried. L{benchmarks.clients.base} and C{callbacks} hold what they share; C{rabbitmq_c.c} is the
+one in C; L{PROGRAMS} lists them all.
 
-What the libraries make is C{Any} here, whether or not they publish types: the benchmarks are checked without them, too.
+What the libraries make is C{Any} here, whether or not they publish types: the benchmarks are also checked without them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROGRAMS = {
     "amqpstorm": "with_amqpstorm",
 }
 
-#: What is imported, where that is not the library's name.
+#: The name to import, where that is not the library's name.
 _MODULES = {"aio-pika": "aio_pika", "py-amqp": "amqp"}
 
 

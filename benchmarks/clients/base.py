@@ -3,7 +3,7 @@
 What the measuring programs in Python share: the order of things in a measurement, and the counting of messages.
 
 Owns when the meter starts and stops. Knows no library: a program fills in how its library connects, publishes and
-consumes. What runs for each message is written out in each program, so that none pays for a call that another does not.
+consumes. What runs for each message is written out in each program, so that none pays for a call that another avoids.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.measure import Meter, Task
 from benchmarks.scenario import CONSUMING, OPENING
 
-#: Opened before those whose memory counts, so that what a library has once is not counted for each.
+#: Opened before those whose memory counts, so that what a library needs only once is not counted for each.
 OPENED_BEFORE = 10
 
 
@@ -24,12 +24,12 @@ class Program:
     """
     One measurement.
 
-    @ivar library: What it is called where it is installed from.
-    @ivar channels: Those that messages are published on in turn; the first does all else.
+    @ivar library: The name under which it is installed.
+    @ivar channels: Those that messages are published on in turn; the first does everything else.
     @ivar received: Bytes received so far.
     @ivar mark: Bytes after which L{passed} is to be called.
-    @ivar kept: Things that were opened, and are to stay.
-    @ivar early: Deliveries from before all of many consumers are there; afterwards C{None}.
+    @ivar kept: Things that were opened, and are to stay open.
+    @ivar early: Deliveries that came before all of many consumers were there; afterwards C{None}.
     """
 
     library = ""
@@ -48,7 +48,7 @@ class Program:
         self.early: list[Any] | None = []
 
     def begin(self) -> None:
-        """Without a warm-up what is measured begins with the first message."""
+        """Without a warm-up, measuring begins with the first message."""
         if not self.task.warmup:
             self.meter.start()
 
@@ -56,7 +56,7 @@ class Program:
         """
         As many bytes as C{mark} have been received.
 
-        @return: Whether these were the last; else warming up is over.
+        @return: Whether these were the last; otherwise warming up is over.
         """
         if self.meter.running:
             return True
@@ -66,13 +66,13 @@ class Program:
 
     def in_turn(self, messages: int) -> Iterator[Any]:
         """
-        @return: The channel of each of so many messages.
+        @return: The channel of each of this many messages.
         """
         return islice(cycle(self.channels), messages)
 
     def all_consumers_are_there(self, again: Callable[[Any], object]) -> None:
         """
-        The consumers that share the messages wait for this with their first ack.
+        Consumers that share the messages send no ack before this.
 
         @param again: Called with each delivery that came before.
         """
@@ -110,7 +110,7 @@ class BlockingProgram(Program, ABC):
         self.disconnect(connection)
 
     def open_many(self, connection: Any) -> None:
-        """Open what the task says, and keep it."""
+        """Open what the task asks for, and keep it."""
         open_one = self.connect if self.task.action == "connections" else lambda: self.open_channel(connection)
         self.kept.extend(open_one() for _ in range(OPENED_BEFORE))
         self.meter.start()
@@ -130,11 +130,11 @@ class BlockingProgram(Program, ABC):
 
     @abstractmethod
     def declare(self, messages: int) -> None:
-        """Round trips. When one is answered, the broker has taken all this connection sent before."""
+        """Round trips. When one is answered, the broker has taken all that this connection sent before."""
 
     @abstractmethod
     def consume(self) -> None:
-        """Take the messages, and ack them or not, as the task says."""
+        """Take the messages, and ack them or not, as the task asks."""
 
 
 class AsyncProgram(Program, ABC):
@@ -161,7 +161,7 @@ class AsyncProgram(Program, ABC):
         await self.disconnect(connection)
 
     async def open_many(self, connection: Any) -> None:
-        """Open what the task says, and keep it."""
+        """Open what the task asks for, and keep it."""
         for number in range(OPENED_BEFORE + self.task.messages):
             if number == OPENED_BEFORE:
                 self.meter.start()
@@ -184,8 +184,8 @@ class AsyncProgram(Program, ABC):
 
     @abstractmethod
     async def declare(self, messages: int) -> None:
-        """Round trips. When one is answered, the broker has taken all this connection sent before."""
+        """Round trips. When one is answered, the broker has taken all that this connection sent before."""
 
     @abstractmethod
     async def consume(self) -> None:
-        """Take the messages, and ack them or not, as the task says."""
+        """Take the messages, and ack them or not, as the task asks."""

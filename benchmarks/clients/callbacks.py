@@ -1,8 +1,8 @@
 # -*- test-case-name: benchmarks.test.test_processes -*-
 """
-What the measuring programs of callbacks share, and what those that publish in chunks do.
+What the measuring programs that use callbacks share, and what those that publish in chunks do.
 
-Owns the order of things where each step is taken by a callback. Knows no library, as L{benchmarks.clients.base}.
+Owns the order of things where each step is taken by a callback. Like L{benchmarks.clients.base}, knows no library.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 from benchmarks.clients.base import OPENED_BEFORE, Program
 from benchmarks.scenario import OPENING
 
-#: Publishes between two turns of an event loop, and their bytes at most, for libraries that queue without bound what is
-#: published in one turn; of 50, 500 and 5,000 small messages 500 cost pika the least CPU with little memory.
+#: Most publishes between two turns of an event loop, and most of their bytes, for libraries that queue without bound
+#: what is published in one turn; of 50, 500 and 5,000 small messages 500 cost pika the least CPU with little memory.
 CHUNK = 500
 CHUNK_BYTES = 1_000_000
 
 
 class CallbackProgram(Program, ABC):
     """
-    A library that calls back. Those measured here agree in all that runs for each message but the names of arguments.
+    A library that calls back. Those measured here agree in all that runs per message, except the names of arguments.
 
     @ivar connection: Its connection.
     @ivar properties: Those of all messages.
@@ -39,7 +39,7 @@ class CallbackProgram(Program, ABC):
 
     @abstractmethod
     def connect(self, on_open: Callable[[Any], object]) -> Any:
-        """A connection, which is open when it calls."""
+        """Return a connection that calls C{on_open} when it is open."""
 
     @abstractmethod
     def run_loop(self) -> None:
@@ -51,7 +51,7 @@ class CallbackProgram(Program, ABC):
 
     @abstractmethod
     def open_channel(self, on_open: Callable[[Any], object]) -> None:
-        """A channel of the connection, which is open when it calls."""
+        """Open a channel of the connection; C{on_open} is called when it is open."""
 
     @abstractmethod
     def ask(self, on_answer: Callable[[Any], object]) -> None:
@@ -59,18 +59,18 @@ class CallbackProgram(Program, ABC):
 
     @abstractmethod
     def qos(self, on_answer: Callable[[Any], object]) -> None:
-        """As many messages may be outstanding on the first channel as the task says."""
+        """Let as many messages be outstanding on the first channel as the task says."""
 
     @abstractmethod
     def start_consumer(self, on_message: Callable[..., object], on_started: Callable[[Any], object]) -> None:
-        """A consumer of the queue on the first channel."""
+        """Start a consumer of the queue on the first channel."""
 
     @abstractmethod
     def select_confirms(self, on_confirm: Callable[[Any], object], on_selected: Callable[[Any], object]) -> None:
-        """The first channel goes into confirm mode."""
+        """Put the first channel into confirm mode."""
 
     def on_open(self, connection: Any) -> None:
-        """Open what the task says, or the channels that it needs."""
+        """Open what the task asks for, or the channels that it needs."""
         if self.task.action in OPENING:
             self.left = OPENED_BEFORE + self.task.messages
             self.open_next(None)
@@ -117,7 +117,7 @@ class CallbackProgram(Program, ABC):
             self.batch(self.task.warmup)
 
     def batch(self, messages: int) -> None:
-        """Do it so many times."""
+        """Do it this many times."""
         getattr(self, self.task.action)(messages)
 
     def batch_done(self) -> None:
@@ -130,7 +130,7 @@ class CallbackProgram(Program, ABC):
             self.batch(self.task.messages)
 
     def declare(self, messages: int) -> None:
-        """Round trips. When one is answered, the broker has taken all this connection sent before."""
+        """Round trips. When one is answered, the broker has taken all that this connection sent before."""
         self.left = messages
         self.ask(self.on_answer)
 
@@ -144,7 +144,7 @@ class CallbackProgram(Program, ABC):
 
     @abstractmethod
     def soon(self, call: Callable[[], object]) -> None:
-        """Call, after the loop had a turn."""
+        """Call C{call} after the loop has had a turn."""
 
     def publish(self, messages: int) -> None:
         """Publish in chunks, so that the loop can write between them."""
@@ -164,7 +164,7 @@ class CallbackProgram(Program, ABC):
             self.declare(1)
 
     def confirmed(self, messages: int) -> None:
-        """Publish as long as the window has room, and again when the broker confirmed some."""
+        """Publish while the window has room, and again when the broker has confirmed some."""
         self.last = self.published + messages
         self.fill_window()
 

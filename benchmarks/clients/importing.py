@@ -4,7 +4,7 @@ What it costs to import a library, beyond the bare interpreter.
 
 Starts fresh interpreters in turn, one that does nothing and one that imports, and prints the difference of their
 medians as the figures of one message. Run as C{python -m benchmarks.clients.importing} with a L{Task} on standard
-input; of that it heeds C{messages}, the number of pairs, and C{library} and C{adapter}.
+input, of which it heeds C{messages}, the number of pairs, and C{library} and C{adapter}.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from statistics import median
 
 from benchmarks.measure import Task, cpu_seconds
 
-#: What a program that uses it begins with, and what the library is called where it is installed from.
+#: What a program that uses it begins with, and the name under which the library is installed.
 PROGRAMS = {
     "txpika": ("import txpika", "txpika"),
     "txpika blocking": ("import txpika; txpika.BlockingConnection", "txpika"),
@@ -51,7 +51,7 @@ def main() -> None:
     """Do the task on standard input."""
     task = Task.from_stdin()
     program, distribution = PROGRAMS[f"{task.library} {task.adapter}".rstrip()]
-    run(program)  # its byte code is there now, and the files are in memory
+    run(program)  # from now on its byte code is there, and the files are in memory
     pairs = [(run("pass"), run(program)) for _ in range(task.messages)]
     cpu, wall = (
         median(pair[1][clock] for pair in pairs) - median(pair[0][clock] for pair in pairs) for clock in (0, 1)

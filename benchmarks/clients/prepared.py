@@ -2,15 +2,15 @@
 """
 txpika with a great many of something, on a transport in memory, against a broker that is a list of prepared bytes.
 
-How RabbitMQ groups what it sends depends on how many there are, and so does the cost of reading it; it cannot be told
-to leave a hundred thousand publishes unconfirmed either. Here the same bytes arrive in the same portions at both ends.
+How RabbitMQ groups what it sends depends on how many there are, and so does the cost of reading it; nor can it be told
+to leave a hundred thousand publishes unconfirmed. Here the same bytes arrive in the same portions at both ends.
 Run as C{python -m benchmarks.clients.prepared} with a L{Task} on standard input. It heeds:
 
-  - with the action C{confirmed}, C{window}, how many publishes are outstanding all the time. Whenever ten more were
-    published the oldest ten are confirmed: five of them one by one, the newest of these first, then all ten by a frame
-    that covers several;
+  - with the action C{confirmed}, C{window}, how many publishes are outstanding all the time. Whenever ten more have
+    been published the oldest ten are confirmed: five of them one by one, the newest of these first, then all ten by a
+    frame that covers several;
   - with C{consume}, C{consumers}, which get messages in turn and ack each; or C{held}, how many deliveries are unacked
-    all the time: of two deliveries one is acked as it comes, and one when it has become the oldest.
+    all the time: of every two deliveries, one is acked as it comes and one when it has become the oldest.
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ def _frame(kind: int, number: int, payload: bytes) -> bytes:
 
 
 def confirms(first: int) -> bytes:
-    """What the broker sends for so many publishes from this one on."""
+    """What the broker sends to confirm a step of publishes from this one on."""
     some = [frame(1, Basic.Ack(tag)) for tag in reversed(range(first, first + STEP // 2))]
     return b"".join([*some, frame(1, Basic.Ack(first + STEP - 1, True))])
 
 
 def deliveries(first: int, queue: str, body: bytes, tags: list[str]) -> bytes:
-    """What the broker sends as so many deliveries from this one on, to the consumers in turn."""
+    """What the broker sends as a portion of deliveries from this one on, to the consumers in turn."""
     delivery_mode_1 = struct.pack(">HHQHB", 60, 0, len(body), 0x1000, 1)
     content = _frame(2, 1, delivery_mode_1) + _frame(3, 1, body)
     return b"".join(
@@ -116,7 +116,7 @@ class PreparedProgram:
         self.channel = self.answered(self.protocol.channel(), ChannelMethods.OpenOk())
 
     def send(self, number: int, method: Method) -> None:
-        """The broker says something."""
+        """The broker sends a method."""
         self.protocol.dataReceived(frame(number, method))
         self.clock.advance(0)
 
@@ -152,7 +152,7 @@ class PreparedProgram:
             self.protocol.dataReceived(data)
 
     def publish(self, messages: int) -> None:
-        """Publish so many at once."""
+        """Publish this many at once."""
         publish, queue, body, properties = self.channel.basic_publish, self.task.queue, self.body, self.properties
         for _ in range(messages):
             publish("", queue, body, properties).addCallback(self.on_confirm)
@@ -163,11 +163,11 @@ class PreparedProgram:
         self.done += 1
 
     def consume(self) -> None:
-        """Take one portion after the other."""
+        """Take one portion after another."""
         task = self.task
         self.held: deque[txpika.Delivery] = deque()
         self.acks_itself = False
-        before = -(-2 * task.held // PORTION) * PORTION  # of which half are acked at once
+        before = -(-2 * task.held // PORTION) * PORTION  # half of which are acked at once
         tags = [f"consumer-{number}" for number in range(task.consumers or 1)]
         for tag in tags:
             started = self.channel.basic_consume(
@@ -197,7 +197,7 @@ class PreparedProgram:
         self.done += 1
 
     def on_held(self, delivery: txpika.Delivery) -> None:
-        """Ack this one or keep it, and ack the oldest instead; and count."""
+        """Ack this one, or keep it and ack the oldest instead; then count."""
         self.acks_itself = not self.acks_itself
         if self.acks_itself:
             delivery.ack()

@@ -2,8 +2,8 @@
 """
 One measurement of aio-pika, on asyncio's own loop.
 
-A plain connection and not the robust one, which costs more; plain publishes on a channel without confirms, which is
-opened so. With confirms the window is kept full by one task a message, the oldest awaited; C{asyncio.gather} over
+A plain connection, not the robust one, which costs more; plain publishes on a channel that is opened without
+confirms. With confirms the window is kept full by one task per message, the oldest awaited; C{asyncio.gather} over
 batches and a semaphore cost about the same. Consumers are callbacks; its C{async for} costs a third more. uvloop is not
 used, as txpika and pika do without it, too.
 """

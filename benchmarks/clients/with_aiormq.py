@@ -2,9 +2,8 @@
 """
 One measurement of aiormq, on asyncio's own loop.
 
-Plain publishes are awaited, on a channel without confirms, which is opened so; messages are
-transient if nothing is said. With confirms the window is kept full by
-one task a message, the oldest awaited.
+Plain publishes are awaited, on a channel that is opened without confirms; messages are transient by default. With
+confirms the window is kept full by one task per message, the oldest awaited.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """
 One measurement of amqpstorm, which blocks, and reads in a thread of its own.
 
-Its confirm mode has no window: it waits for each message. Consumers get message objects as its docs advise, without
+Its confirm mode has no window: it waits for each message. Consumers get message objects, as its docs advise, without
 decoding of bodies and properties; tuples cost about the same.
 """
 

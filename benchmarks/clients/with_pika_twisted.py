@@ -1,6 +1,6 @@
 # -*- test-case-name: benchmarks.test.test_processes -*-
 """
-One measurement of pika's Twisted adapter. A module of its own, as that installs a reactor when imported.
+One measurement of pika's Twisted adapter. A module of its own, as that adapter installs a reactor when imported.
 
 Publishes come in chunks between two turns of the reactor: the Deferred of a publish paces nothing. Messages come
 through the queue that its docs read from.

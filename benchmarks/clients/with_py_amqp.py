@@ -2,9 +2,9 @@
 """
 One measurement of py-amqp, which is blocking.
 
-Its own confirm mode waits for each message. Here C{confirm_select} and an entry in the channel's C{events}, the way it
-knows callbacks, keep a window outstanding, which costs it less. Its passive declares are plain calls. A message object
-is used again for each publish.
+Its own confirm mode waits for each message. Here C{confirm_select} and an entry in the channel's C{events}, its kind of
+callback, keep a window outstanding, which costs it less. Its passive declares are plain calls. One message object is
+reused for all publishes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import amqp
 from benchmarks.clients.base import BlockingProgram
 from benchmarks.measure import Task
 
-#: As with the others: frames of RabbitMQ's own size.
+#: As for the others: frames of RabbitMQ's own size.
 FRAME_MAX = 131_072
-#: Seconds; what RabbitMQ offers and the others accept. py-amqp sends them only when it is told to, so a measurement
+#: Seconds; what RabbitMQ offers and the others accept. py-amqp sends heartbeats only when told to, so a measurement
 #: must be over before RabbitMQ misses two.
 HEARTBEAT = 60
 

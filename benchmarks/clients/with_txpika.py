@@ -74,7 +74,7 @@ class TxpikaProgram(AsyncProgram):
         await self.declare(1)
 
     async def mandatory(self, messages: int) -> None:
-        """The same, of messages that must be routed."""
+        """The same, for messages that must be routed."""
         await self.confirmed(messages, True)
 
     async def consume(self) -> None:

@@ -68,7 +68,7 @@ class TxpikaCallbackProgram(CallbackProgram):
 
     def select_confirms(self, on_confirm: Callable[[Any], object], on_selected: Callable[[Any], object]) -> None:
         self.channel.confirm_delivery(on_confirm)
-        on_selected(None)  # what is called from here on goes behind it
+        on_selected(None)  # what is called from here on comes after it
 
 
 if __name__ == "__main__":

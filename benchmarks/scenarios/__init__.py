@@ -1,6 +1,6 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-What is measured: one module a scenario.
+What is measured: one module per scenario.
 
 Each has a docstring that says what is measured and why it is fair, which goes into the page as it stands, and a
 C{SCENARIO} with its numbers and its promises. To add one, add a module: this package finds it. Owns the finding and the
@@ -31,9 +31,9 @@ SCENARIOS: tuple[Scenario, ...] = tuple(_found())
 
 def chosen(keys: str) -> list[Scenario]:
     """
-    @param keys: Keys of scenarios with commas between, or nothing for all.
-    @return: Those scenarios, in the order of the tables; with each, those its promises compare it with.
-    @raise ValueError: A key that is none.
+    @param keys: Keys of scenarios, separated by commas; empty for all.
+    @return: Those scenarios, in the order of the tables, together with those that their promises compare them with.
+    @raise ValueError: A key that is not a scenario's.
     """
     known = {scenario.key: scenario for scenario in SCENARIOS}
     wanted = {key.strip() for key in keys.split(",") if key.strip()} or set(known)

@@ -1,6 +1,6 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-As consume, but the broker takes each message for acknowledged when it is sent: the bare cost of a delivery.
+As consume, but the broker counts each message as acknowledged when it is sent: the bare cost of a delivery.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-Messages of 1 MB, each put together again from frames of 128 KB, else as auto_ack.
+As auto_ack, with messages of 1 MB, each put together again from frames of 128 KB.
 """
 
 from __future__ import annotations

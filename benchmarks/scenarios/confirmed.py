@@ -1,6 +1,6 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-As publish, in confirm mode with 256 messages outstanding, each with an outcome of its own. pika's blocking adapter and
+As publish, in confirm mode with 256 messages outstanding, each with its own outcome. pika's blocking adapter and
 amqpstorm have no window: they wait for each message, and get fewer.
 """
 

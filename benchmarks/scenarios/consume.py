@@ -1,6 +1,6 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-100-byte messages from a queue that was filled before, 1,000 of them prefetched, each acknowledged by the program as it
+100-byte messages from a queue filled beforehand, 1,000 of them prefetched, each acknowledged by the program as it
 comes. What a library makes of that on the wire, one frame for each ack or one for many, is its own merit. Afterwards
 the queue must be empty, and nothing may come back to it.
 """

@@ -1,6 +1,6 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-Passive declares of a queue, each asked when the one before is answered: the cost of a round trip. Nothing can be
+Passive declares of a queue, each sent when the one before is answered: the cost of a round trip. Nothing can be
 batched, so much of it is the kernel's.
 """
 

@@ -1,6 +1,6 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-As publish, over one channel, and over 1,000 channels of one connection, a message on each in turn. One question behind
+As publish, over one channel, and over 1,000 channels of one connection, a message on each in turn. One request after
 the last message shows that the broker has read them all: the channels share a socket. Nothing is done more often on
 many channels; but what a thousand of them use in turn is not in the processor's nearest cache.
 """

@@ -2,8 +2,8 @@
 """
 Deliveries to 1 consumer and to 1,000 consumers of one channel, in turn, each acknowledged. In memory, with the same
 prepared bytes in the same portions at both ends: how RabbitMQ groups what it sends depends on the number of consumers
-(consumers shows that). Others cannot be run so. One alone has the advantage that each delivery is for the same consumer
-as the one before, and that all it uses is in the processor's nearest cache.
+(consumers shows that). Others cannot be run like this. A single one has the advantage that each delivery is for the
+same consumer as the one before, and that all it uses is in the processor's nearest cache.
 """
 
 from __future__ import annotations

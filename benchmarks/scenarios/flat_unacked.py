@@ -1,9 +1,9 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-Deliveries to a program that keeps 10, or 100,000, of them unacknowledged all the time. Of each two that come one is
+Deliveries to a program that keeps 10, or 100,000, of them unacknowledged all the time. Of every two that come, one is
 acknowledged at once, out of order, and one when it has become the oldest of those kept. In memory, with the same
 prepared bytes at both ends: RabbitMQ lets one consumer have 65,535 unacknowledged, and sends in other portions when few
-are allowed. Others cannot be run so.
+are allowed. Others cannot be run like this.
 """
 
 from __future__ import annotations

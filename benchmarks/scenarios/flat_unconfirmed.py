@@ -2,7 +2,7 @@
 """
 Publishing in confirm mode with 10, and with 100,000, messages outstanding all the time. RabbitMQ confirms when it
 likes, so this is measured in memory: whenever ten more are published, prepared bytes confirm the oldest ten, some one
-by one and out of order. Others cannot be run so.
+by one and out of order. Others cannot be run like this.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-By how much the process grows for each of 2,000 channels that are open and idle on one connection; ten that were opened
-before do not count. Python's own count of it, from a process of its own, beside it. The CPU is what opening one costs.
+By how much the process grows for each of 2,000 channels that are open and idle on one connection, not counting ten
+that were opened before. Beside it Python's own count, from a separate process. The CPU is what opening one costs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-By how much the process grows for each of 2,000 connections that are open, idle, and have no channel; ten that were
-opened before do not count. Python's own count of it, from a process of its own, beside it. The CPU is what opening one
-costs.
+By how much the process grows for each of 2,000 connections that are open, idle, and have no channel, not counting ten
+that were opened before. Beside it Python's own count, from a separate process. The CPU is what opening one costs.
 """
 
 from __future__ import annotations

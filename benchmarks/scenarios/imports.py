@@ -1,7 +1,7 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-CPU of a fresh interpreter that imports what a program begins with, beyond one that does nothing, byte code compiled and
-files in memory. Measured in pairs, one after the other.
+CPU of a fresh interpreter that imports what a program begins with, beyond one that does nothing, with byte code
+compiled and files in memory. Measured in pairs, one after the other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-As confirmed, of messages that must be routed: the broker returns those that no queue takes. Here all are routed; what
-is promised is that watching for returns costs little. Compared with txpika's own confirmed publish.
+As confirmed, with messages that must be routed: the broker returns those that no queue takes. Here all are routed; the
+promise is that watching for returns costs little. Compared with txpika's own confirmed publish.
 """
 
 from __future__ import annotations

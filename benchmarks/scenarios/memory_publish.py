@@ -1,7 +1,7 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
 By how much the process grows at most while it publishes 300 messages of 1 MB. pika is represented by its blocking
-adapter, the only one that paces who publishes; the others would hold what they are given.
+adapter, the only one that paces the publisher; the others would hold whatever they are given.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-By how much the process grows at most while it receives one message of 15 MB, which it must at last hold in one piece.
-Of Python's own memory, as tracemalloc counts it in a process of its own, that is the least there can be.
+By how much the process grows at most while it receives one message of 15 MB, which in the end it must hold in one
+piece. In Python's own memory, as tracemalloc counts it in a separate process, that is the least possible.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-100-byte messages to a durable queue, without confirms. Whoever can await each publish does; who cannot publishes 500
-between two turns of the loop. It ends when the broker has answered a question sent behind the last message on the same
-connection, so all writes to the socket are inside, and all messages must be in the queue afterwards.
+100-byte messages to a durable queue, without confirms. Whoever can await each publish does; the others publish 500
+between two turns of the loop. It ends when the broker has answered a request sent after the last message on the same
+connection, so all writes to the socket are included, and all messages must be in the queue afterwards.
 """
 
 from __future__ import annotations

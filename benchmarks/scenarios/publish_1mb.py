@@ -1,7 +1,7 @@
 # -*- test-case-name: benchmarks.test.test_scenarios -*-
 """
-Messages of 1 MB, cut into frames of 128 KB as RabbitMQ asks for, else as publish: what copying costs. With callbacks
-txpika gets no more of them than its queue takes, as it refuses what would be over 64 MiB.
+As publish, with messages of 1 MB, cut into frames of 128 KB as RabbitMQ asks for: what copying costs. With callbacks
+txpika gets no more of them than its queue takes, as it refuses what would exceed 64 MiB.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from benchmarks.scenario import TXPIKA, Scenario
 
 
 def figures(*cpus: float, messages: int = 10, first: int = 0, **more: Any) -> Figures:
-    """One round a value, from C{first} on, that used so many microseconds of CPU a message, and twice as much time."""
+    """One round per value, from C{first} on, each of so many microseconds of CPU a message, and twice as much time."""
     seconds = [cpu * messages / 1e6 for cpu in cpus]
     return [
         {"round": number, "messages": messages, "cpu": cpu, "wall": 2 * cpu, "grown": 0, "version": "1", **more}

@@ -43,7 +43,7 @@ class SpreadTests(SynchronousTestCase):
         self.assertIsNone(spread(measured[:1], "cpu"))
 
     def test_ratio_in_each_round(self) -> None:
-        """A ratio is of figures of the same round: one bad minute of the machine, which both had, is no difference."""
+        """A ratio is of figures of the same round: a bad minute of the machine, which both had, makes no difference."""
         ours, theirs = figures(5.0, 50.0, 5.0, 6.0), figures(10.0, 100.0, 10.0)
         found = ratio(ours, theirs, "cpu")
         assert found is not None
@@ -78,7 +78,7 @@ class VerdictTests(SynchronousTestCase):
     """Promises."""
 
     def test_limit_of_a_ratio(self) -> None:
-        """A promise is kept at the very ratio, missed above it, and neither without a figure."""
+        """A promise is kept at exactly its ratio, missed above it, and neither without a figure."""
         one = scenario(promises=(Promise(0.5, to=PIKA),))
         for ours, met in ((figures(5.0), True), (figures(5.1), False), ([], None)):
             (found,) = verdicts([one], {"key": {TXPIKA: ours, "pika select": figures(10.0)}})
@@ -118,7 +118,7 @@ class VerdictTests(SynchronousTestCase):
         self.assertIs(found.met, False)
 
     def test_a_peer_called_pika(self) -> None:
-        """Where there is one called just pika, that is meant, and no adapter of it."""
+        """Where there is one called just pika, that one is meant, and none of its adapters."""
         measured = {"txpika blocking": figures(5.0), "pika": figures(10.0), "pika twisted": figures(1.0)}
         found = verdict(scenario(), Promise(1.0, ours="txpika blocking", to=PIKA), {"key": measured})
         self.assertEqual((found.to, middle(found.found)), ("pika", 0.5))

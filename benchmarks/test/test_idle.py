@@ -11,7 +11,7 @@ from benchmarks.idle import processors, wait_until_idle
 
 
 class Ticks:
-    """A machine that is at work for so many of the twenty ticks of each window."""
+    """A machine that is at work for a given number of the twenty ticks of each window."""
 
     def __init__(self, *busy: int) -> None:
         self.busy = list(busy)

@@ -79,7 +79,7 @@ class TableTests(SynchronousTestCase):
         self.assertIn("15 ms", tables.promises([one], {"key": {TXPIKA: figures(6.0)}}))
 
     def test_matrix(self) -> None:
-        """A row a library; who failed is named as such, who took no part in any scenario is left out."""
+        """One row per library; a failure is named as such, and who took no part in any scenario is left out."""
         results: dict[str, dict[str, Figures]] = {
             "key": {TXPIKA: figures(6.0), "aiormq": [{"round": 0, "error": "no luck"}], "pika select": []}
         }
@@ -174,7 +174,7 @@ class PageTests(SynchronousTestCase):
             self.assertRaises(ValueError, self.report.fill, page)
 
     def test_lines_are_short(self) -> None:
-        """Of text; tables are as wide as they are."""
+        """Lines of text are; tables are as wide as they are."""
         for line in self.report.scenarios_list().splitlines():
             self.assertLessEqual(len(line), 123)
 

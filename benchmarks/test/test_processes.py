@@ -31,7 +31,7 @@ from txpika.test.broker import require_broker
 
 TASK = Task("publish", "amqp://someone:secret@localhost/%2F", "a queue", 10, 1, 100, 1000, 256)
 
-#: As many messages of each kind as show that a program does its work.
+#: Enough messages of each kind to show that a program does its work.
 FEW = 20
 
 
@@ -61,7 +61,7 @@ class PeerTests(SynchronousTestCase):
         self.assertEqual(Peer("pika").command(TASK, "importing")[-1], "benchmarks.clients.importing")
 
     def test_failed_process(self) -> None:
-        """A process that fails is quoted with the last it said, of a traceback the exception."""
+        """A process that fails is quoted with its last words: of a traceback, the exception."""
         self.assertEqual(str(self.run_instead("raise SystemExit('no luck')")), "no luck")
         self.assertEqual(str(self.run_instead("[][1]")), "IndexError: list index out of range")
         self.assertEqual(str(self.run_instead("raise SystemExit(3)")), "exit status 3")
@@ -96,7 +96,7 @@ class MeterTests(SynchronousTestCase):
     """What a process reads off itself."""
 
     def figures(self, task: Task, resting: bool = False) -> dict[str, Any]:
-        """Of one that keeps a megabyte, and has let go of one, and of another that refers to itself."""
+        """Those of one that keeps a megabyte, and has let go of one, and of another that refers to itself."""
         meter = Meter(task)
         with redirect_stdout(io.StringIO()) as said:
             meter.start()
@@ -118,7 +118,7 @@ class MeterTests(SynchronousTestCase):
         self.assertNotIn("traced", given)
 
     def test_python_s_own_count(self) -> None:
-        """At its highest, or of what is kept at last; afterwards nothing is traced any more."""
+        """It is taken at its highest, or of what is kept in the end; afterwards nothing is traced any more."""
         traced = dataclasses.replace(TASK, traced=True)
         self.assertGreaterEqual(self.figures(traced)["traced"], 3 * 10**6)
         self.assertLess(self.figures(traced, resting=True)["traced"], 1.5 * 10**6)
@@ -143,7 +143,7 @@ class PreparedTests(SynchronousTestCase):
             self.assertEqual(self.run_of("flat_consumers", point).done, 1_100)
 
     def test_unacked(self) -> None:
-        """So many are unacked at the end, and were before."""
+        """As many are unacked at the end, and were before."""
         for point in (10, 300):
             self.assertEqual(len(self.run_of("flat_unacked", point).held), point)
 
@@ -154,7 +154,7 @@ class PreparedTests(SynchronousTestCase):
         self.assertEqual(prepared.confirms(1), expected)
 
     def test_unconfirmed(self) -> None:
-        """So many publishes have no answer at the end, and all others have one."""
+        """As many publishes have no answer at the end, and all others have one."""
         for point in (10, 300):
             self.assertEqual(self.run_of("flat_unconfirmed", point).done, 1_100)
 
@@ -209,7 +209,7 @@ class LiveTests(SynchronousTestCase):
         self.measure(*(name for name in PROGRAMS if not name.startswith(("txpika", "pika"))), RABBITMQ_C)
 
     def test_versions(self) -> None:
-        """The broker tells its own."""
+        """The broker reports its own versions."""
         self.assertEqual(set(self.broker.versions), {"RabbitMQ", "Erlang"})
         self.assertRegex(self.broker.versions["RabbitMQ"], r"^\d+\.")
 

@@ -41,7 +41,7 @@ class Bar:
 
 
 class FakeBroker:
-    """Keeps what queues were to hold."""
+    """Keeps what the queues were to hold."""
 
     def __init__(self) -> None:
         self.queues: list[str] = []
@@ -112,7 +112,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual((bar.told, bar.updates), (["round 1 of 1, title, txpika twisted"], 1))
 
     def test_failure(self) -> None:
-        """Who fails is kept as such, the others go on; who failed twice is not tried again."""
+        """A failure is kept as such, and the others go on; whoever failed twice is not tried again."""
         self.failing.add("pika select")
         run = self.run_of([scenario()], 4)
         failures = [{"round": number, "error": "no luck"} for number in (0, 1)]
@@ -185,7 +185,7 @@ class CommandLineTests(SynchronousTestCase):
             self.assertEqual(len(said.getvalue().splitlines()), 1)
 
     def test_nonsense(self) -> None:
-        """A library that is none, no rounds, and a page of a part are refused by name."""
+        """A library that does not exist, no rounds, and a page of part of a run are refused by name."""
         for arguments in (["--library", "pikka"], ["--rounds", "0"], ["--rounds", "-1"], ["--page", "--quick"]):
             with redirect_stderr(io.StringIO()) as said:
                 self.assertRaises(SystemExit, program.parse, arguments)
@@ -258,7 +258,7 @@ class MainTests(SynchronousTestCase):
         self.assertNotIn("missed:", said)
 
     def test_missed(self) -> None:
-        """A promise that is not kept is named; the exit code tells only who asked for it."""
+        """A promise that is not kept is named; the exit code says so only to whoever asked for it."""
         self.cpu = 2.1e-6
         for arguments, expected in (((), 0), (("--check",), 1)):
             code, said = self.main(*arguments)

@@ -57,7 +57,7 @@ class ScenarioTests(SynchronousTestCase):
     """What there is."""
 
     def test_each_module_is_found(self) -> None:
-        """A file in the folder is a scenario, called as the file, with a text for the page and a place of its own."""
+        """A file in the folder is a scenario with the file's name, a text for the page and a place of its own."""
         self.assertEqual(
             {each.key for each in SCENARIOS}, {one.name for one in pkgutil.iter_modules(scenarios.__path__)}
         )
@@ -109,7 +109,7 @@ class ChoiceTests(SynchronousTestCase):
         self.assertEqual([one.key for one in chosen("mandatory,publish")], ["publish", "confirmed", "mandatory"])
 
     def test_unknown(self) -> None:
-        """A key that is none is named."""
+        """A key that is not a scenario's is named."""
         error = self.assertRaises(ValueError, chosen, "publish,nonsense")
         self.assertTrue(str(error).startswith("no such scenario: nonsense; "))
 
