@@ -198,7 +198,7 @@ class TransportAdapter:
 
     def _keep_level(self) -> None:
         """Have whoever writes pause, or go on."""
-        left = self.buffered  # read anew: whoever was told may have written
+        left = self.buffered  # read again: whoever was told may have written
         if self._producer is not None and (left <= LOW_WATER if self._producer_paused else left > HIGH_WATER):
             self._producer_paused = not self._producer_paused
             if self._producer_paused:

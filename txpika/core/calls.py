@@ -72,7 +72,7 @@ class Waiting:
 
     def callback(self, result: Any) -> None:
         """The result: pass it on unless nobody waits any more."""
-        completion, self.completion = self.completion, None  # L{_let_go} in place, as this road must be short
+        completion, self.completion = self.completion, None  # L{_let_go} in place, for speed
         if self._timer is not None:
             self._stop_timer()
         if completion is not None:

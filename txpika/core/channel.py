@@ -284,7 +284,7 @@ class Channel:
             self._replied(method)
 
     def _replied(self, method: Method) -> None:
-        waiting = self.outbox.waiting  # L{awaits} in place, as this road must be short
+        waiting = self.outbox.waiting  # L{awaits} in place, for speed
         if waiting is None or method.INDEX not in waiting.replies:
             if self.state == CLOSING:
                 return  # was on its way when this side gave up the channel

@@ -222,7 +222,7 @@ class FrameReceiver:
         """
         Take what is whole.
 
-        @return: Where the first incomplete item begins.
+        @return: Where what is incomplete begins.
         """
         shortcuts = self._shortcuts
         shapes, settlers, learn = shortcuts.shapes, shortcuts.settlers, shortcuts.learn

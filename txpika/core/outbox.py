@@ -235,7 +235,7 @@ class Outbox:
         return held if isinstance(held, HeldPublish) else None
 
     def withdraw(self, held: HeldPublish) -> None:
-        """A waiting message was given up: let go its bytes, and its place in the queue before such places are many."""
+        """A waiting message was given up: let its bytes go, and its place in the queue before such places are many."""
         self._connection.held -= held.discard()
         self._withdrawn += 1
         queue = self._queue
@@ -324,7 +324,7 @@ class Outbox:
         @return: A completion that ends with C{finish}'s result, or the reply; C{None} when C{method} has no reply,
             or asks for none (C{nowait}).
         @raise ValueError: when an argument of the method is outside its limits.
-        @raise TypeError: when it is of a wrong type.
+        @raise TypeError: when it is of the wrong type.
         @raise CloseReason: when the channel is closed.
         """
         data = frame(FRAME_METHOD, self.number, method.encode())
@@ -363,7 +363,7 @@ class Outbox:
         if call.replies:
             self.waiting = call
             self.clear = False
-        wire = self._wire  # its C{send} in place, as this road must be short
+        wire = self._wire  # its C{send} in place, for speed
         wire.bytes_sent += len(call.data)
         wire.frames_sent += 1
         wire.write(call.data)
