@@ -95,7 +95,7 @@ class BlockingChannel(BlockingMethods):
         @param immediate: RabbitMQ does not implement it.
         @raise NackError: in confirm mode, when the broker refused it.
         @raise ReturnedError: in confirm mode, when it is mandatory and no queue took it.
-        @raise OutcomeUnknown: when the connection or the channel ended before the broker said which.
+        @raise OutcomeUnknown: when the connection or the channel ended before the broker settled it.
         """
         if immediate:
             raise ValueError("immediate is true: RabbitMQ does not implement that")
@@ -143,7 +143,7 @@ class BlockingChannel(BlockingMethods):
         C{basic.get}.
 
         @return: C{Basic.GetOk}, properties and body; or C{Basic.GetEmpty}, C{None}, C{None}.
-        @raise MessageTooLarge: when it is over C{max_body_size}; it has then been rejected.
+        @raise MessageTooLarge: when it is over C{max_body_size}; unless C{no_ack}, it has been rejected.
         """
         refuse_ticket(ticket)
         result = self._do(self._core.get, queue, no_ack, timeout=timeout)
@@ -441,7 +441,7 @@ class BlockingChannel(BlockingMethods):
             self.connection.event(None, callback, self, method, message.properties, message.body)
 
     def dropped(self, error: MessageTooLarge) -> None:
-        """A message was too large: it was rejected. Whoever hands over events is told."""
+        """A message was too large, and is not handed over. Whoever hands over events is told."""
 
         def tell() -> None:
             raise error

@@ -46,13 +46,13 @@ class BlockingConnection(Attributes):
     meanwhile. With C{io_thread} a thread of its own serves the network, and methods may be called from any thread.
 
     Callbacks and message handlers run inside L{process_data_events}, L{sleep} and C{channel.start_consuming}, in the
-    thread that called it; what they raise comes out of that call, and does the connection no harm. A handler may itself
-    call any of these: until it returns, it gets no other message of its consumer. As a context manager, the connection
+    calling thread; what they raise comes out of that call, and does the connection no harm. A handler may itself call
+    any of these: until it returns, it gets no other message of its consumer. As a context manager, the connection
     closes at the end of the block.
 
     A signal handler should call L{add_callback_threadsafe}. It may also call C{channel.stop_consuming} and the methods
     named C{close}: when it has interrupted the work of this connection, they take effect a moment later, when that is
-    done. Others then raise L{txpika.exceptions.RecursiveOperationDetected}; an exception that such a handler lets
+    done. Other methods raise L{txpika.exceptions.RecursiveOperationDetected} then; an exception that the handler lets
     through ends the connection, whose work was left half done. With C{io_thread} it may call any method.
 
     In a child of the process that made it, it can only be closed: L{close} releases the child's descriptors and tells
@@ -79,7 +79,7 @@ class BlockingConnection(Attributes):
         @raise HandshakeError: when the broker does not let us in; L{txpika.exceptions.TLSVerifyError} when it is not
             the one that was asked for.
         @raise TypeError: when an argument is of the wrong type.
-        @raise ValueError: when the URI is not one.
+        @raise ValueError: when the URI is invalid.
         """
         try:
             self.parameters = parameters_of(parameters)
@@ -308,7 +308,7 @@ class BlockingConnection(Attributes):
         self._on_unblocked.append(callback)
 
     def add_on_open_callback(self, callback: Callable[[Any], object]) -> None:
-        """Call C{callback} with the connection each time it is open; if it is now, once before this returns, too."""
+        """Call C{callback} with the connection each time it opens, and before this returns if it is open now."""
         need_callback(callback)
         self._on_open.append(callback)
         if self.is_open:

@@ -84,7 +84,7 @@ class BaseConnection(Hooks, Attributes):
         @param on_open_error_callback: Called with the connection and an exception each time it cannot be opened.
         @param on_close_callback: Called with the connection each time it is closed, by whomever.
         @raise TypeError: when an argument is of the wrong type.
-        @raise ValueError: when the URI is not one.
+        @raise ValueError: when the URI is invalid.
         """
         try:
             self.parameters = parameters_of(parameters)
@@ -251,7 +251,7 @@ class BaseConnection(Hooks, Attributes):
     # Callbacks
 
     def add_on_open_callback(self, callback: Callable[[Any], object]) -> None:
-        """Call C{callback} with the connection each time it is open; if it is now, once at once, too."""
+        """Call C{callback} with the connection each time it opens, and at once if it is open now."""
         check_callback(callback)
         self.callbacks.add(_ZERO, ON_OPEN, callback, False)
         if self.is_open:

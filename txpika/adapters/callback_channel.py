@@ -535,7 +535,7 @@ class Channel:
             _log.warning("a mandatory message came back and nobody listens (add_on_return_callback): %r", message)
 
     def dropped(self, error: MessageTooLarge) -> None:
-        """A message was too large: it was rejected."""
+        """A message was too large, and is not handed over."""
         _log.error("rejected: %s", error)
 
     def flow_changed(self, active: bool) -> None:

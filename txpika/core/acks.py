@@ -42,7 +42,7 @@ class Acks:
     @ivar delivered: The highest delivery tag so far, not counting direct replies.
     @ivar pending: How many acks were made but not yet written.
     @ivar in_vain: How many deliveries were settled after L{lapse}.
-    @ivar recovering: How many C{basic.recover} are unanswered: until they are, the broker takes back what it delivers.
+    @ivar recovering: How many C{basic.recover} are unanswered; while any is, the broker takes back what it delivers.
     """
 
     __slots__ = (

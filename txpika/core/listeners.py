@@ -35,7 +35,7 @@ class ChannelListener(Protocol):
         """A message came back that belongs to no publish in confirm mode."""
 
     def dropped(self, error: MessageTooLarge) -> None:
-        """A message for a consumer was over the limit: its body was not kept, and it was rejected."""
+        """A message for a consumer was over the limit: its body was not kept, and it does not go back to its queue."""
 
     def flow_changed(self, active: bool) -> None:
         """The broker stopped the channel's publishes (C{channel.flow}), or lets them go on. The engine holds them."""
