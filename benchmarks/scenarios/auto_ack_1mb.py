@@ -12,7 +12,8 @@ SCENARIO = Scenario(
     order=90,
     action="auto_ack",
     size=MEGABYTE,
-    # RabbitMQ sometimes delivers such messages in many small pieces, to any client: seven measurements spread by 3.
+    # RabbitMQ sometimes delivers such messages in many small pieces, to any client: seven measurements
+    # spread by a factor of 3.
     times=2,
     peers={
         "txpika twisted": 480,
