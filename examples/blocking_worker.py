@@ -1,6 +1,6 @@
 """
-What the blocking connection has beyond that of 2011: answers, confirmed messages, a loop over messages, and a thread
-that looks after the network while the program works.
+What the blocking connection adds to that of 2011: answers, confirmed messages, a loop over messages, and a thread that
+serves the network while the program works.
 """
 
 import os

@@ -1,5 +1,5 @@
 """
-Callbacks and a connection that comes back: it consumes from a queue, and sends each message on in upper case.
+Callbacks and a connection that reconnects: it consumes from a queue, and sends each message on in upper case.
 
 Runs until it is interrupted. The queues are named by the first two arguments.
 """
@@ -12,11 +12,11 @@ import txpika
 
 
 def on_open(connection: Any) -> None:
-    """Each time the connection is open: also when it is back."""
+    """Called each time the connection is open, also after a reconnection."""
     channel = connection.channel()
     channel.add_on_close_callback(lambda code, text: print("channel closed:", code, text, flush=True))
     channel.add_on_return_callback(lambda frame, header, body: print("nobody wants", body, flush=True))
-    # All of this is written in this order, and what follows waits for the answers to what is before it.
+    # All of this is written in this order, and each call waits for the answers to those before it.
     channel.queue_declare(queue=sys.argv[1], durable=True)
     channel.queue_declare(queue=sys.argv[2], durable=True)
     channel.basic_qos(prefetch_count=100)

@@ -1,5 +1,5 @@
 """
-A consumer that comes back: C{ClientService} reconnects, and consumes anew on each connection.
+A consumer that reconnects: C{ClientService} makes the connections, and each one consumes anew.
 
 Runs until it is interrupted. The queue is named by the first argument.
 """
@@ -25,7 +25,7 @@ async def consume(connection: Any, queue: str) -> None:
     await channel.basic_qos(prefetch_count=100)
     await channel.queue_declare(queue, durable=True)
     consumer = await channel.basic_consume(queue, on_delivery)
-    # When the broker ends it, as its queue was deleted, hang up, so that all begins anew.
+    # When the broker ends it, because its queue was deleted, hang up, so that everything begins anew.
     consumer.closed.addCallback(lambda reason: connection.close())
 
 

@@ -34,7 +34,7 @@ async def main(reactor: object, prefix: str = "example", delay: str = "200") -> 
         if failures + 1 < ATTEMPTS:
             delivery.reject()  # it comes again when its time in the other queue is over
             return
-        # Only when it is safe where it is parked does it leave this queue.
+        # It leaves this queue only once it is safe where it is parked.
         await channel.basic_publish("", parked, delivery.body, delivery.properties, mandatory=True)
         delivery.ack()
         print(f"parked; it first died of {x_first_death(delivery.properties)}")

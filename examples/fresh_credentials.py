@@ -1,5 +1,5 @@
 """
-A connection that comes back, with the password that is in a file at that moment.
+A connection that reconnects, each time with the password that is in a file at that moment.
 
 Arguments: host and port of the broker, the user, and the file that somebody else keeps up to date.
 """
@@ -17,7 +17,7 @@ import txpika
 
 async def main(reactor: object, host: str, port: str, user: str, file: str) -> None:
     async def credentials() -> txpika.PlainCredentials:
-        # Called at each attempt to connect. What waits, waits somewhere else than in the reactor.
+        # Called at each attempt to connect. Blocking calls belong in a thread, not in the reactor.
         return txpika.PlainCredentials(user, (await deferToThread(Path(file).read_text)).strip())
 
     async def opened(connection: txpika.AMQPProtocol) -> None:

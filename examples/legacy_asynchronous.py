@@ -1,7 +1,7 @@
 """
-The asynchronous program that pika's README had in 2011: it prints what comes into the queue C{test}.
+The asynchronous program that pika's README had in 2011: it prints what arrives in the queue C{test}.
 
-Only the line that imports it is another. Interrupt it to end it.
+Only the import line differs. Interrupt it to end it.
 """
 
 from typing import Any

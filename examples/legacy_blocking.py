@@ -1,7 +1,7 @@
 """
 The blocking program that pika's README had in 2011: it sends one message to the queue C{test_q}.
 
-Only the line that imports it is another.
+Only the import line differs.
 """
 
 import txpika as pika

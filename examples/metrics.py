@@ -1,7 +1,7 @@
 """
 Metrics for Prometheus, served at /metrics, while a message a second goes through a queue.
 
-Needs txpika[prometheus]. The port is named by the first argument; 0 for any. Runs until it is interrupted.
+Needs txpika[prometheus]. The first argument is the port, 0 for any. Runs until it is interrupted.
 """
 
 import os

@@ -18,7 +18,7 @@ async def main(reactor: object, prefix: str = "example") -> None:
     channel = await connection.channel()
     await channel.confirm_select()
 
-    # Replicated work: at most 10,000 messages, each given to a consumer three times at most.
+    # Replicated work: at most 10,000 messages, each given to a consumer at most three times.
     work = QueueArguments(
         queue_type="quorum",
         max_length=10_000,
@@ -34,7 +34,7 @@ async def main(reactor: object, prefix: str = "example") -> None:
     for number in range(3):
         await channel.basic_publish("", f"{prefix}-events", b"event %d" % number)
 
-    # Read it from the beginning. A stream wants a prefetch count and acknowledgements.
+    # Read it from the beginning. A stream requires a prefetch count and acknowledgements.
     await channel.basic_qos(prefetch_count=100)
     arguments = ConsumerArguments(stream_offset="first")
     async with await channel.basic_consume(f"{prefix}-events", arguments=arguments) as consumer:

@@ -1,8 +1,8 @@
 """
-Answer requests: the square of a number each.
+Answer each request with the square of a number.
 
-Runs until it is interrupted; then it takes no more requests, and ends those it works on. The queue is named by the
-first argument. A request that is no number is answered with an error, and rejected.
+Runs until it is interrupted; then it takes no more requests, and finishes those it is working on. The queue is named by
+the first argument. A request that is not a number is answered with an error, and rejected.
 """
 
 import os
@@ -27,7 +27,7 @@ def sorry(request: txpika.Delivery, error: Exception) -> tuple[bytes, txpika.Bas
 async def main(reactor: Any, queue: str = "squares") -> None:
     connection = await txpika.connect(os.environ.get("TXPIKA_URI", "amqp://localhost"), reactor)
     channel = await connection.channel()
-    # Requests whose requester has given up are of no use: none waits here for more than a minute.
+    # Requests whose requester has given up are useless: none waits here for more than a minute.
     await channel.queue_declare(queue, durable=True, arguments=txpika.QueueArguments(message_ttl=60_000))
     await channel.basic_qos(prefetch_count=20)
     server = await channel.rpc_server(queue, square, concurrency=10, error_reply=sorry)

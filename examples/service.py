@@ -1,7 +1,7 @@
 """
 A program that never goes away: it takes orders from one queue, puts bills into another, and survives its broker.
 
-Kill the broker, cut the network, restart either: it goes on. Interrupt it, and it finishes what it is at work on.
+Kill the broker, cut the network, restart either: it goes on. Interrupt it, and it finishes the work under way.
 """
 
 import os

@@ -47,7 +47,7 @@ class BillTests(SynchronousTestCase):
         self.assertEqual((self.ready("bills"), self.ready("orders")), ([], []))
 
     def test_an_order_survives_the_network(self) -> None:
-        """One that was taken, and not acknowledged when the connection was lost, is there again."""
+        """One that was taken but not acknowledged when the connection was lost comes again."""
         self.network.result_of(self.channel.basic_consume("orders", lambda order: None))
         self.order(b"1")
         self.network.pump()

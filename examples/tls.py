@@ -1,7 +1,7 @@
 """
 Connect with TLS, and with a client certificate where the broker asks for one.
 
-Arguments: host and port of the broker, the file of the authority that vouches for it, and the file of the program's own
+Arguments: host and port of the broker, the file of the CA that vouches for it, and the file of the program's own
 certificate and key. User and password come from the environment.
 """
 

@@ -1,5 +1,5 @@
 """
-Connect through an endpoint of Twisted's, here a unix socket that leads to a broker. Its path is the argument.
+Connect through a Twisted endpoint, here a unix socket that leads to a broker. Its path is the argument.
 """
 
 import os

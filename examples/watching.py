@@ -1,5 +1,5 @@
 """
-An instrument of one's own: it says which messages did not arrive or took long, and how the connection ended.
+An instrument of your own: it says which messages did not arrive or took long, and how the connection ended.
 """
 
 import os

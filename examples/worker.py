@@ -1,5 +1,5 @@
 """
-A handler for C{twist txpika-consumer}. It may as well return a Deferred, or be a plain function.
+A handler for C{twist txpika-consumer}. It may also return a Deferred, or be a plain function.
 """
 
 import txpika
