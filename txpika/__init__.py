@@ -2,8 +2,8 @@
 """
 txpika: an AMQP 0-9-1 client for RabbitMQ, Twisted first.
 
-Each public name is imported from its module when it is first used, so that a program pays only for the loop it runs on,
-and importing this installs no reactor.
+Each public name is imported from its module on first use, so that a program pays only for the loop it runs on, and
+importing txpika installs no reactor.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 """
 Who this program is to the broker.
 
-Owns secrets, and that nobody sees them: no repr, str, format, pickle or traceback of what is here shows one. Other
-mechanisms are other classes that implement L{txpika.interfaces.ICredentials}.
+Owns secrets, and keeps them hidden: no repr, str, format, pickle or traceback of what is here shows one. For other
+mechanisms, other classes implement L{txpika.interfaces.ICredentials}.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from txpika.spec import encode_table
 
 class Secret:
     """
-    A text that shows itself to nobody who does not call L{reveal}. It cannot be pickled; a copy is the secret itself.
+    A text that shows itself only to callers of L{reveal}. It cannot be pickled; a copy is the secret itself.
     """
 
     __slots__ = ("__text",)
 
     def __init__(self, name: str, text: str) -> None:
         """
-        @param name: What it is called in an error.
+        @param name: What it is called in error texts.
         @param text: The secret, without NUL characters.
         @raise TypeError: when it is not a str.
         @raise ValueError: when it holds a NUL or a lone surrogate.
@@ -118,8 +118,7 @@ class PlainCredentials:
 
 class AMQPlainCredentials(PlainCredentials):
     """
-    A user name and a password, sent as RabbitMQ's AMQPLAIN: the same as PLAIN in a table. For brokers that offer only
-    this.
+    A user name and a password, sent as RabbitMQ's AMQPLAIN: PLAIN as a table. For brokers that offer nothing else.
     """
 
     mechanisms = ("AMQPLAIN",)
@@ -141,7 +140,7 @@ class ExternalCredentials:
     __slots__ = ()
 
     def response(self, mechanism: str) -> bytes:
-        """@return: Nothing: the certificate has said it all."""
+        """@return: Nothing: the certificate says it all."""
         return b""
 
     def challenge(self, mechanism: str, challenge: bytes) -> bytes:

@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_endpoint -*-
 """
-From parameters to an open connection: hosts in turn, TCP, TLS and AMQP's handshake, all within one deadline a host.
+From parameters to an open connection: hosts in turn, TCP, TLS and AMQP's handshake, all within one deadline per host.
 
-Owns the order of the hosts, the deadline, and what is told when none lets us in. Programs with an endpoint of their own
-may give it to L{connect}, or use L{txpika.protocol.AMQPFactory} with it.
+Owns the order of the hosts, the deadline, and the error when none lets us in. Programs with an endpoint of their own
+may pass it to L{connect}, or use L{txpika.protocol.AMQPFactory} with it.
 """
 
 from __future__ import annotations
@@ -46,16 +46,15 @@ def connect(
         guest on this machine.
     @param reactor: An C{IReactorTCP} and C{IReactorTime}; by default the global one.
     @param endpoint: See L{BrokerEndpoint}.
-    @param instrument: Who hears what happens on the connection: an L{txpika.interfaces.IInstrument}, or several.
-    @return: Fires with an L{AMQPProtocol} after C{connection.open-ok}. Fails with
-        L{txpika.exceptions.ConnectFailed} when there is nobody to talk to, else with a
-        L{txpika.exceptions.HandshakeError}: L{txpika.exceptions.AuthenticationError},
-        L{txpika.exceptions.TLSVerifyError}, L{txpika.exceptions.TLSError},
+    @param instrument: Is told what happens on the connection: an L{txpika.interfaces.IInstrument}, or several.
+    @return: Fires with an L{AMQPProtocol} after C{connection.open-ok}. Fails with L{txpika.exceptions.ConnectFailed}
+        when no connection could be made, else with a L{txpika.exceptions.HandshakeError}:
+        L{txpika.exceptions.AuthenticationError}, L{txpika.exceptions.TLSVerifyError}, L{txpika.exceptions.TLSError},
         L{txpika.exceptions.IncompatibleProtocolError}, L{txpika.exceptions.HandshakeTimeout}. When several hosts were
-        tried, with an C{AuthenticationError}, or a C{ConnectFailed} that has the others as its C{errors}. Cancelling it
-        drops the connection.
-    @raise ValueError: when the URI is none.
-    @raise TypeError: when it is something else.
+        tried, with an C{AuthenticationError}, or a C{ConnectFailed} that has each host's error in its C{errors}.
+        Cancelling it drops the connection.
+    @raise ValueError: when the URI is invalid.
+    @raise TypeError: when it is anything else.
     """
     try:
         broker = BrokerEndpoint(url_or_parameters, reactor, endpoint=endpoint)
@@ -67,10 +66,10 @@ def connect(
 @implementer(IStreamClientEndpoint)
 class BrokerEndpoint:
     """
-    Where the broker of some parameters is, for a C{ClientService} and the like.
+    An endpoint that leads to the broker of some parameters, for a C{ClientService} and the like.
 
-    Unlike other endpoints it has connected when the AMQP connection is open, and not before: a broker that refuses us
-    is a failed attempt, and the next one comes after the service's back-off.
+    Unlike other endpoints, it is connected only once the AMQP connection is open: when the broker refuses us, the
+    attempt has failed, and the next one comes after the service's back-off.
 
     @ivar parameters: What it was made with.
     @ivar reactor: What it runs on.
@@ -89,11 +88,11 @@ class BrokerEndpoint:
         @param url_or_parameters: An AMQP URI or L{ConnectionParameters}.
         @param reactor: An C{IReactorTCP} and C{IReactorTime}; by default the global one.
         @param endpoint: An C{IStreamClientEndpoint} that leads to the broker, instead of TCP to the host: a unix socket
-            or a proxy. TLS, if the parameters want it, goes through it, and the certificate must be for their host.
-        @param shuffle: Puts the list of hosts into the order of an attempt, in place.
-        @param prepare: Called with each L{AMQPProtocol} when it is open. It has connected when the Deferred that this
-            returns has fired; when that fails the connection is dropped, and so has this attempt.
-        @raise ValueError: when the URI is none, or there are several hosts and an endpoint.
+            or a proxy. TLS, if the parameters ask for it, goes through it, and the certificate must be for their host.
+        @param shuffle: Puts the list of hosts into the order for one attempt, in place.
+        @param prepare: Called with each L{AMQPProtocol} when it is open. The attempt succeeds when the Deferred that
+            this returns fires; when that fails, the connection is dropped and the attempt fails.
+        @raise ValueError: when the URI is invalid, or there are several hosts and an endpoint.
         @raise TypeError: when an argument is of a wrong type.
         """
         try:
@@ -114,7 +113,7 @@ class BrokerEndpoint:
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
         """
         @param protocolFactory: An L{AMQPFactory}, or a factory around one, such as C{ClientService} makes.
-        @return: Fires with what it built, an open L{AMQPProtocol} or what is around one. Fails as L{connect} does.
+        @return: Fires with what it built: an open L{AMQPProtocol}, or a wrapper around one. Fails as L{connect} does.
         """
         return ensureDeferred(self._each_host(protocolFactory))
 

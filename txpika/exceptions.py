@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_engine -*-
 """
-Every exception txpika raises or fails a Deferred with, beside L{ValueError} and L{TypeError} for wrong arguments.
+Every exception txpika raises or fails a Deferred with, besides L{ValueError} and L{TypeError} for wrong arguments.
 
-The tree has one branch a cause: the connection ended, the channel ended, one publish did not reach a queue, the bytes
-of the peer make no sense. An exception carries what is known as attributes; its text is one line without a secret.
+The tree has one branch per cause: the connection ended, the channel ended, one publish did not reach a queue, the
+peer's bytes make no sense. An exception has all that is known in attributes; its text is one line without a secret.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Literal
 #: Who ended a connection or a channel: this program, the broker, or the network between them.
 Initiator = Literal["local", "peer", "network"]
 
-#: What became of a message or a call. C{"not sent"}: no byte of it was written. C{"unknown"}: it was written, and what
-#: the broker did with it was never told. C{"nacked"}, C{"returned"}: the broker refused it, or no queue wanted it.
+#: What became of a message or a call. C{"not sent"}: no byte of it was written. C{"unknown"}: it was written, but what
+#: the broker did with it is not known. C{"nacked"}, C{"returned"}: the broker refused it, or no queue wanted it.
 #: C{"closed"}: not about a message.
 Outcome = Literal["not sent", "unknown", "nacked", "returned", "closed"]
 
@@ -34,7 +34,7 @@ class CloseReason(AMQPError):
     A connection or a channel ended, or a call could not outlive one that did.
 
     @ivar reply_code: AMQP reply code, 0 where none was exchanged (AMQP 0-9-1 section 1.2).
-    @ivar reply_text: The text beside the code, with undecodable bytes replaced.
+    @ivar reply_text: The text with the code, with undecodable bytes replaced.
     @ivar class_id: Class of the method the closing peer blames, 0 for none.
     @ivar method_id: The method within that class, 0 for none.
     @ivar initiator: Who ended it.
@@ -61,7 +61,7 @@ class CloseReason(AMQPError):
     def blames(self, method: Any) -> bool:
         """
         @param method: One that was under way.
-        @return: Whether the peer closed on account of a method of that kind.
+        @return: Whether the peer closed because of a method of that kind.
         """
         return self.initiator == "peer" and (self.class_id, self.method_id) == (method.CLASS_ID, method.METHOD_ID)
 
@@ -92,7 +92,7 @@ class ConnectFailed(AMQPConnectionError):
     """
     No transport could be made: unknown name, nobody listens, nobody answers. C{__cause__} is the loop's error.
 
-    @ivar errors: Where several hosts were tried: why it came to nothing with each, in the order they were tried.
+    @ivar errors: Where several hosts were tried: the error of each, in the order they were tried.
     """
 
     errors: tuple[CloseReason, ...] = ()
@@ -118,7 +118,7 @@ class ConnectionLost(AMQPConnectionError):
 
 
 class HeartbeatTimeout(ConnectionLost):
-    """The peer sent nothing for two heartbeat time-outs and is taken for dead."""
+    """The peer sent nothing for two heartbeat time-outs and is considered dead."""
 
 
 class HandshakeError(AMQPConnectionError):
@@ -130,7 +130,7 @@ class HandshakeTimeout(HandshakeError):
 
 
 class IncompatibleProtocolError(HandshakeError):
-    """The peer speaks something else than AMQP 0-9-1: HTTP, TLS, SSH, another AMQP."""
+    """The peer speaks something other than AMQP 0-9-1: HTTP, TLS, SSH, another AMQP."""
 
 
 class ProtocolVersionMismatch(IncompatibleProtocolError):
@@ -145,19 +145,19 @@ class ProtocolVersionMismatch(IncompatibleProtocolError):
 
 class TLSError(HandshakeError):
     """
-    There is no TLS with the peer: it speaks none, speaks none that is safe, hung up on it, or refused this program's
-    certificate; or this program lacks what TLS needs (C{initiator} is C{"local"} then). Nothing of AMQP was sent.
+    TLS could not be set up: the peer speaks none, or none that is safe, hung up during its handshake, or refused this
+    program's certificate; or this program lacks what TLS needs (then C{initiator} is C{"local"}). No AMQP was sent.
     """
 
 
 class TLSVerifyError(TLSError):
-    """The peer's certificate was not accepted: it is for another host, is out of date, or nobody trusted vouches."""
+    """The peer's certificate was not accepted: it is for another host, out of date, or from no trusted authority."""
 
 
 class AuthenticationError(HandshakeError):
     """
-    The broker refused the credentials, or offers no mechanism they can answer; or the program had none when it was
-    asked (C{initiator} is C{"local"} then).
+    The broker refused the credentials, or offers no mechanism they can answer; or the credentials, or the function for
+    them, failed (then C{initiator} is C{"local"}).
     """
 
 
@@ -166,7 +166,7 @@ class ProtocolError(AMQPConnectionError):
 
 
 class FramingError(ProtocolError):
-    """The peer's bytes cannot be cut into frames. Nothing can be said to it any more (AMQP 0-9-1 section 4.2.3)."""
+    """The peer's bytes cannot be cut into frames. Nothing more can be sent to it (AMQP 0-9-1 section 4.2.3)."""
 
 
 class NotConnected(AMQPConnectionError):
@@ -182,7 +182,7 @@ class NoFreeChannels(AMQPError):
 
 
 class InvalidChannelNumber(AMQPError, ValueError):
-    """The channel number that was asked for is in use, or over what the broker allows. Nothing was written."""
+    """The requested channel number is in use, or above what the broker allows. Nothing was written."""
 
     outcome: Outcome = "not sent"
 
@@ -196,11 +196,11 @@ class ChannelClosed(ChannelError):
 
 
 class ConsumerCancelled(ChannelError):
-    """The consumer is no more. C{initiator} is C{"peer"}: the broker cancelled it, e.g. as its queue was deleted."""
+    """The consumer has ended. C{initiator} C{"peer"}: the broker cancelled it, e.g. because its queue was deleted."""
 
 
 class PublishError(AMQPError):
-    """A message was published and did not safely reach a queue, or nobody knows."""
+    """A message was published and did not safely reach a queue, or whether it did is unknown."""
 
 
 class NackError(PublishError):
@@ -224,7 +224,7 @@ class ReturnedError(PublishError):
 
 
 class OutcomeUnknown(PublishError, CloseReason):
-    """The message was written, and channel or connection ended before the broker told its fate; C{__cause__} is why."""
+    """The message was written, and channel or connection ended before the broker answered; C{__cause__} is why."""
 
     outcome: Outcome = "unknown"
 
@@ -238,7 +238,7 @@ class OutboundBufferFull(PublishError):
 class PublishBlocked(PublishError):
     """
     The broker has blocked the connection (C{connection.blocked}) for longer than C{blocked_timeout}. C{outcome} tells
-    whether the message was written before.
+    whether the message had been written.
     """
 
     def __init__(self, text: str, outcome: Outcome = "not sent") -> None:
@@ -248,8 +248,8 @@ class PublishBlocked(PublishError):
 
 class CallTimeout(AMQPError, TimeoutError):
     """
-    The broker did not answer within the C{timeout} of the call. Its answer, if it comes later, is let pass. C{outcome}
-    tells whether the call was written.
+    The broker did not answer within the C{timeout} of the call. A later answer is ignored. C{outcome} tells whether the
+    call was written.
     """
 
     def __init__(self, text: str, outcome: Outcome = "unknown") -> None:
@@ -259,7 +259,7 @@ class CallTimeout(AMQPError, TimeoutError):
 
 class WrongThread(AMQPError, RuntimeError):
     """
-    A connection was used from another thread than its own; nothing happened. With Twisted, use
+    A connection was used from a thread other than its own; nothing happened. With Twisted, use
     C{reactor.callFromThread} or C{blockingCallFromThread}.
     """
 
@@ -267,7 +267,7 @@ class WrongThread(AMQPError, RuntimeError):
 
 
 class RecursiveOperationDetected(AMQPError, RuntimeError):
-    """Something was called from inside itself that must not be: a transport gave bytes while it was giving bytes."""
+    """A call came from inside one still running: from a signal handler, or from a transport that was giving bytes."""
 
 
 class StaleDelivery(AMQPError):
@@ -292,10 +292,10 @@ class MessageTooLarge(AMQPError):
 
 class DecodeError(AMQPError):
     """
-    Bytes of the peer that mean nothing.
+    Bytes from the peer that make no sense.
 
     In a method they close the connection with L{reply_code}. In the properties of a message they concern that message
-    alone: reading a property raises this, and the connection lives.
+    alone: reading a property raises this, and the connection stays open.
 
     @ivar reply_code: 501 where lengths do not add up, 502 for an illegal value.
     """
@@ -305,11 +305,11 @@ class DecodeError(AMQPError):
         self.reply_code = reply_code
 
 
-# Wrong arguments that have a name of their own. They are raised at the call, before a byte is written.
+# Wrong arguments with a class of their own. They are raised at the call, before a byte is written.
 
 
 class DuplicateConsumerTag(ValueError):
-    """A C{consumer_tag} was given that another consumer of the channel has."""
+    """The C{consumer_tag} is already that of another consumer of the channel."""
 
 
 class UnknownConsumerTag(ValueError):
@@ -318,12 +318,12 @@ class UnknownConsumerTag(ValueError):
 
 class InvalidTableError(ValueError, TypeError):
     """
-    L{txpika.table.encode_table} was given a table that cannot be written: a key or a value is of a type, or of a size,
-    that has no place in one. Elsewhere such a table is a L{ValueError} or a L{TypeError}; this is both.
+    L{txpika.table.encode_table} was given a table that cannot be written: a key or a value has a type or size not
+    allowed in one. Elsewhere such a table is a L{ValueError} or a L{TypeError}; this is both.
     """
 
 
-# The names of pika's exceptions of 2011, each for what is raised here when that happens.
+# The names of pika's exceptions of 2011, each an alias of what is raised here in that case.
 
 #: The broker refused the credentials.
 LoginError = AuthenticationError
@@ -344,11 +344,11 @@ TableDecodingError = DecodeError
 
 
 class ChannelBlocked(ChannelError):
-    """Never raised: what is called while a channel is blocked waits for its turn. For C{except} clauses of 2011."""
+    """Never raised: calls made while a channel is blocked wait for their turn. For C{except} clauses of 2011."""
 
 
 class MethodNotImplemented(AMQPError):
-    """Never raised: a method that nobody knows is a L{ProtocolError} with code 503. For C{except} clauses of 2011."""
+    """Never raised: an unknown method is a L{ProtocolError} with code 503. For C{except} clauses of 2011."""
 
 
 class ChannelTransportError(AMQPError):

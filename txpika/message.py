@@ -2,8 +2,8 @@
 """
 Messages that came from the broker: deliveries and returns.
 
-Owns how they look to a program. What is costly is decoded when it is first asked for; a message whose properties make
-no sense is found out there, and hurts nobody else.
+Owns how they look to a program. What is costly is decoded on first use; a message whose properties make no sense shows
+up only then, and affects nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Route = tuple[bool, str, str]
 
 
 class Settling(Protocol):
-    """What a delivery needs of the channel it came on."""
+    """What a delivery needs from the channel it came on."""
 
     @property
     def face(self) -> Any: ...
@@ -33,7 +33,7 @@ class Delivery:
 
     @ivar body: The message body: bytes, whole.
     @ivar delivery_tag: The broker's number for it on this channel.
-    @ivar consumer_tag: Which consumer it is for; C{""} when it was got with C{basic_get}.
+    @ivar consumer_tag: Which consumer it is for; C{""} when it came by C{basic_get}.
     @ivar message_count: Messages left in the queue, for C{basic_get}; else C{None}.
     """
 
@@ -97,14 +97,14 @@ class Delivery:
 
     @property
     def settled(self) -> bool:
-        """Whether it waits for no ack, nack or reject: it got one, or never needed any, or its channel is gone."""
+        """Whether it needs no ack, nack or reject: it got one, or never needed any, or its channel is gone."""
         return not self._channel.waits_for(self.delivery_tag)
 
     def ack(self, multiple: bool = False) -> None:
         """
-        Tell the broker that it is done.
+        Acknowledge it.
 
-        @param multiple: And every earlier unsettled delivery of this channel.
+        @param multiple: Also every earlier unsettled delivery of this channel.
         @raise StaleDelivery: when it is settled already, needs no ack, or its channel is closed. Nothing is written.
         """
         self._channel.ack(self.delivery_tag, multiple)
@@ -114,7 +114,7 @@ class Delivery:
         Give it back (RabbitMQ's C{basic.nack}).
 
         @param requeue: Into its queue; else it is dead-lettered or dropped.
-        @param multiple: And every earlier unsettled delivery of this channel.
+        @param multiple: Also every earlier unsettled delivery of this channel.
         @raise StaleDelivery: as L{ack}.
         """
         self._channel.nack(self.delivery_tag, multiple, requeue)
@@ -136,7 +136,7 @@ class Delivery:
 
 
 class GotDelivery(Delivery):
-    """One by C{basic.get-ok}, which says how many messages are left. The others do without a slot for it (0.02 us)."""
+    """One from C{basic.get-ok}, which says how many messages are left. The others save the slot for it (0.02 us)."""
 
     __slots__ = ("message_count",)
 
@@ -149,8 +149,8 @@ class ReturnedMessage:
 
     @ivar reply_code: Why: 312 for no route.
     @ivar reply_text: The same as text.
-    @ivar exchange: Where it was published to.
-    @ivar routing_key: With which routing key.
+    @ivar exchange: The exchange it was published to.
+    @ivar routing_key: The routing key it was published with.
     @ivar body: Its body: bytes.
     """
 

@@ -18,9 +18,9 @@ from txpika.interfaces import ICredentials
 from txpika.spec import PORT, PORT_TLS, encode_table
 from txpika.tls import TLSOptions
 
-#: Smallest frame_max AMQP 0-9-1 allows, in bytes (frame-min-size). RabbitMQ before 4.1 takes it.
+#: Smallest frame_max AMQP 0-9-1 allows, in bytes (frame-min-size). RabbitMQ before 4.1 accepts it.
 MIN_FRAME_MAX = 4096
-#: Smallest frame_max RabbitMQ takes from 4.1 on, in bytes.
+#: Smallest frame_max RabbitMQ accepts from 4.1 on, in bytes.
 RECOMMENDED_MIN_FRAME_MAX = 8192
 #: RabbitMQ's own default, in bytes (rabbitmq.com/docs/networking).
 DEFAULT_FRAME_MAX = 131072
@@ -180,27 +180,27 @@ class ConnectionParameters:
         @param port: Its TCP port, 1 to 65535; by default 5672, with TLS 5671.
         @param virtual_host: Virtual host, at most 255 bytes of UTF-8. C{""} and C{"/"} are two different ones.
         @param credentials: An L{ICredentials}, e.g. L{txpika.PlainCredentials}; or a function without arguments that
-            gives one, which is called at each attempt to connect. It may return a Deferred or be C{async}. C{None} is
-            the user C{guest}, whom RabbitMQ lets in from its own machine only.
+            returns one, called at each attempt to connect. It may return a Deferred or be C{async}. C{None} is the user
+            C{guest}, whom RabbitMQ lets in from its own machine only.
         @param channel_max: Most channels this side wants, 1 to 65535; 0 takes as many as the broker allows.
         @param frame_max: Largest frame this side wants, in bytes, from 4096. RabbitMQ 4.1 and later refuse less than
-            8192. The broker's limit holds where it is lower.
-        @param heartbeat: Heartbeat timeout this side wants, in seconds, 0 to 65535. The lower one of both peers
-            holds; if one of them says 0, the other's; 0 only if both do.
+            8192. The broker's limit applies where it is lower.
+        @param heartbeat: Heartbeat timeout this side wants, in seconds, 0 to 65535. The lower of both peers' applies;
+            if one of them says 0, the other's; 0 only if both do.
         @param hosts: Several brokers of one cluster, instead of C{host}: names, or pairs of name and port. They are
             tried in a new random order at each attempt to connect, until one lets us in.
         @param tls: Speak TLS; C{None} for a connection that anybody on the way can read.
         @param connection_timeout: Longest time for one host, in seconds: name look-up, TCP, TLS and AMQP's handshake
-            together. On L{txpika.adapters} for all hosts together.
+            together. With L{txpika.adapters}, for all hosts together.
         @param close_timeout: Longest time an orderly close may take, in seconds.
         @param connection_name: Shown by the broker in its list of connections, at most 255 bytes of UTF-8.
         @param client_properties: More entries for, or other values in, the table the client introduces itself with.
         @param locale: Language of the broker's texts.
-        @param confirm_window: Most messages of one channel that wait for their confirmation.
-        @param max_held: Most bytes of messages that wait for the gate to open.
+        @param confirm_window: Most messages of one channel that may wait for their confirmation.
+        @param max_held: Most bytes of messages that may wait to be written.
         @param max_body_size: Largest message body taken, in bytes; a larger one is rejected unread.
         @param blocked_timeout: How long a publish waits while the broker has blocked the connection, in seconds, before
-            it fails with L{txpika.exceptions.PublishBlocked}; C{None} for as long as that takes.
+            it fails with L{txpika.exceptions.PublishBlocked}; C{None} for no limit.
         @raise ValueError: when a value is outside its limits.
         @raise TypeError: when a value is of a wrong type.
         """

@@ -2,7 +2,7 @@
 """
 One connection, as a Twisted program knows it: an C{IProtocol} over the engine.
 
-Owns nothing but the Deferreds of who waits for it to open and to close. Works with every endpoint and transport.
+Owns nothing but the Deferreds that wait for it to open and to close. Works with every endpoint and transport.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from txpika.core.channel import Channel as Core
 
 _T = TypeVar("_T")
-#: Bytes that Twisted's transports pass to the socket at a time. With their own 128 KiB a publish of 1 MB takes 750 us
-#: of CPU, with this 450 (3.11, Twisted 26.10).
+#: How many bytes Twisted's transports pass to the socket at a time. With their own 128 KiB a publish of 1 MB takes
+#: 750 us of CPU, with this 450 (3.11, Twisted 26.10).
 SEND_SIZE = 512 * 1024
 
 
@@ -42,8 +42,8 @@ class AMQPProtocol(Protocol):
     """
     A connection to a RabbitMQ broker.
 
-    L{txpika.connect} makes one that is open. One that an endpoint or a C{ClientService} made from an L{AMQPFactory} may
-    still be in its handshake: L{channel} waits for that by itself, L{when_open} tells.
+    L{txpika.connect} gives an open one. One that an endpoint or a C{ClientService} made from an L{AMQPFactory} may
+    still be in its handshake: L{channel} waits for that by itself, L{when_open} lets you wait.
 
     @ivar parameters: What it was made with.
     """
@@ -54,10 +54,10 @@ class AMQPProtocol(Protocol):
         self, parameters: str | ConnectionParameters | None = None, clock: Any = None, *, instrument: Any = None
     ) -> None:
         """
-        @param parameters: An AMQP URI or L{ConnectionParameters}. Host and port in them are the endpoint's business.
+        @param parameters: An AMQP URI or L{ConnectionParameters}; the endpoint decides where to connect.
         @param clock: An C{IReactorTime}; by default the reactor.
-        @param instrument: Who hears what happens on it: an L{txpika.interfaces.IInstrument}, or several.
-        @raise TypeError: when C{instrument} is something else.
+        @param instrument: Is told what happens on it: an L{txpika.interfaces.IInstrument}, or several.
+        @raise TypeError: when C{instrument} is anything else.
         """
         try:
             self.parameters = parameters_of(parameters)
@@ -78,7 +78,7 @@ class AMQPProtocol(Protocol):
         self._asking: Deferred[None] | None = None
         self._receiver = self._core.receiver
         self._read_size = self._receiver.read_size
-        #: Called with the broker's reason when it stops taking messages for want of memory or disk.
+        #: Called with the broker's reason when it stops taking messages because memory or disk is low.
         self.on_blocked: Callable[[str], None] | None = None
         #: Called when it takes them again.
         self.on_unblocked: Callable[[], None] | None = None
@@ -95,7 +95,7 @@ class AMQPProtocol(Protocol):
 
     @property
     def server_properties(self) -> Mapping[str, Any]:
-        """What the broker says of itself: product, version, capabilities and more; empty before it did."""
+        """What the broker says about itself: product, version, capabilities and more; empty until it has."""
         return self._core.server_properties
 
     @property
@@ -126,11 +126,11 @@ class AMQPProtocol(Protocol):
 
     def channel(self, *, timeout: float | None = None) -> Deferred[Channel]:
         """
-        Open a channel. During the handshake this waits for its end.
+        Open a channel. During the handshake this waits until that is over.
 
         @param timeout: How long to wait for the broker to open it, in seconds.
         @return: Fires with the L{Channel} after C{channel.open-ok}. Fails with L{txpika.exceptions.NoFreeChannels},
-            L{txpika.exceptions.NotConnected}, or why the connection ended.
+            L{txpika.exceptions.NotConnected}, or the reason why the connection ended.
         """
         return self.attach(self._face, timeout)
 
@@ -138,7 +138,7 @@ class AMQPProtocol(Protocol):
         """
         As L{channel}, for another kind of channel.
 
-        @param face: Makes what the user knows as the channel, from the engine's.
+        @param face: Makes the channel that the user sees, from the engine's.
         @return: Fires with that.
         """
         if timeout is not None:
@@ -162,7 +162,7 @@ class AMQPProtocol(Protocol):
         self, new_secret: str | bytes, reason: str = "", *, timeout: float | None = None
     ) -> Deferred[Methods.UpdateSecretOk]:
         """
-        C{connection.update-secret} of RabbitMQ: go on with a new token when the old one is about to expire
+        RabbitMQ's C{connection.update-secret}: continue with a new token when the old one is about to expire
         (rabbitmq.com/docs/oauth2).
 
         @param new_secret: What the broker's authentication backend expects; a str as UTF-8.
@@ -183,12 +183,12 @@ class AMQPProtocol(Protocol):
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> Deferred[None]:
         """
-        Close the connection in the orderly way: calls and confirmations under way may end, then the broker is told,
-        then the transport is closed. All of it takes at most C{close_timeout} seconds, also when the broker has
-        stopped reading. Harmless when it is closed.
+        Close the connection in an orderly way: calls and confirmations under way may finish, then the broker is told,
+        then the transport is closed. All of it takes at most C{close_timeout} seconds, even when the broker has stopped
+        reading. Harmless when it is closed.
 
         @param reply_code: For the broker's log, 0 to 65535.
-        @param reply_text: The same; cut where it is over 255 bytes of UTF-8.
+        @param reply_text: The same; cut to 255 bytes of UTF-8.
         @return: Fires with C{None} when the transport is closed. Never fails.
         """
         closed = self.closed
@@ -207,7 +207,7 @@ class AMQPProtocol(Protocol):
         return self._observer
 
     def on_failing(self, function: Callable[[CloseReason], None]) -> None:
-        """Call C{function} with the reason when the connection is over, before anything on it hears so."""
+        """Call C{function} with the reason when the connection is over, before anything on it is told."""
         self._core.failing = function
 
     @property
@@ -228,7 +228,7 @@ class AMQPProtocol(Protocol):
         return waited.addTimeout(timeout, self._clock, expired)
 
     def pause_reading(self, who: object) -> None:
-        """C{who} has enough for now. Reading goes on as long as somebody waits for an answer of the broker."""
+        """C{who} has enough for now. Reading goes on as long as somebody waits for an answer from the broker."""
         self._core.intake.hold(who)
 
     def resume_reading(self, who: object) -> None:
@@ -236,11 +236,11 @@ class AMQPProtocol(Protocol):
         self._core.intake.release(who)
 
     def expect_message(self, who: object) -> None:
-        """C{who} waits for a message: reading goes on, whoever has enough, until L{expect_no_message}."""
+        """C{who} waits for a message: reading goes on, even if others have enough, until L{expect_no_message}."""
         self._core.intake.expect(who)
 
     def expect_no_message(self, who: object) -> None:
-        """C{who} does not, or does not any more."""
+        """C{who} does not wait for one, or no longer does."""
         self._core.intake.expect_no_more(who)
 
     # IProtocol
@@ -362,11 +362,11 @@ class AMQPFactory(Factory):
         self, parameters: str | ConnectionParameters | None = None, clock: Any = None, *, instrument: Any = None
     ) -> None:
         """
-        @param parameters: An AMQP URI or L{ConnectionParameters}; the endpoint decides about host and port.
+        @param parameters: An AMQP URI or L{ConnectionParameters}; the endpoint decides where to connect.
         @param clock: An C{IReactorTime}; by default the reactor.
-        @param instrument: Who hears what happens on its connections: an L{txpika.interfaces.IInstrument}, or several.
-        @raise ValueError: when the URI is none.
-        @raise TypeError: when C{instrument} is something else.
+        @param instrument: Is told what happens on its connections: an L{txpika.interfaces.IInstrument}, or several.
+        @raise ValueError: when the URI is invalid.
+        @raise TypeError: when C{instrument} is anything else.
         """
         try:
             self.parameters = parameters_of(parameters)

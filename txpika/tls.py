@@ -36,12 +36,12 @@ def _path(name: str, value: object) -> str | None:
 
 class TLSOptions:
     """
-    How to speak TLS, 1.2 or later, with a broker whose certificate must be valid for the host that was dialled.
+    How to speak TLS, 1.2 or later, with a broker whose certificate must be valid for the host dialled.
 
-    A value: it never changes, and two of the same arguments are equal. All arguments are attributes of the same names.
-    The files are read at each attempt to connect, so that renewed ones are taken without a restart.
+    An immutable value: two with the same arguments are equal. All arguments are attributes of the same names. The files
+    are read at each attempt to connect, so renewed ones are picked up without a restart.
 
-    @ivar verify: Whether the broker's certificate is verified: always, but for L{without_verification}.
+    @ivar verify: Whether the broker's certificate is verified: always, except with L{without_verification}.
     """
 
     __slots__ = ("cafile", "certfile", "keyfile", "keyfile_password", "server_name", "verify")
@@ -63,14 +63,14 @@ class TLSOptions:
         server_name: str | None = None,
     ) -> None:
         """
-        @param cafile: File of the certificates that vouch for the broker, in PEM; C{None} trusts whom the operating
+        @param cafile: PEM file of the CA certificates that vouch for the broker; C{None} trusts whom the operating
             system trusts.
-        @param certfile: File of this program's own certificate, in PEM, with those between it and the authority after
-            it, for a broker that asks for one.
-        @param keyfile: File of its key, in PEM; C{None} looks for it in C{certfile}.
-        @param keyfile_password: What the key is encrypted with.
+        @param certfile: PEM file of this program's own certificate, followed by any intermediate ones, for a broker
+            that asks for one.
+        @param keyfile: PEM file of its key; C{None} looks for it in C{certfile}.
+        @param keyfile_password: The password that decrypts the key.
         @param server_name: The name that the broker's certificate must be for, also sent as SNI; C{None} is the host
-            that was dialled. For a broker reached by another name than its own.
+            dialled. For a broker reached by a name other than its own.
         @raise TypeError: when an argument is of a wrong type.
         @raise ValueError: when a path or name is empty, or there is a key without a certificate.
         """
@@ -103,8 +103,9 @@ class TLSOptions:
         server_name: str | None = None,
     ) -> Self:
         """
-        TLS with whoever answers: no certificate is looked at. Against listeners only, not against those who can come
-        between; the user's password goes to anybody. Warns. There is no other way, and none in a URI.
+        TLS with whoever answers: no certificate is checked. It protects against eavesdroppers only, not against a man
+        in the middle; the user's password goes to whoever answers. Warns. There is no other way to do this, and none in
+        a URI.
         """
         warnings.warn(UNVERIFIED, stacklevel=2)
         try:

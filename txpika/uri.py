@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_uri -*-
 """
-Read an AMQP URI (rabbitmq.com/docs/uri-spec, rabbitmq.com/docs/uri-query-parameters).
+Read AMQP URIs (rabbitmq.com/docs/uri-spec, rabbitmq.com/docs/uri-query-parameters).
 
 Owns the syntax; what the values mean, and their limits, is in L{txpika.parameters}, L{txpika.tls} and
 L{txpika.credentials}. No error shows any part of the URI that may hold a password.
@@ -44,8 +44,8 @@ def parse_uri(uri: str) -> ConnectionParameters:
         (C{verify_peer} and nothing else) and C{server_name_indication}.
     @return: The parameters.
     @raise TypeError: when C{uri} is no str.
-    @raise ValueError: when it is no such URI; the text says which part, and shows none of it but the scheme and
-        names of queries.
+    @raise ValueError: when it is no such URI; the text says which part, and shows nothing of it but the scheme and the
+        names in the query.
     """
     try:
         refusal, parameters = None, ConnectionParameters(**_arguments(uri))
@@ -60,7 +60,7 @@ def parse_uri(uri: str) -> ConnectionParameters:
 
 
 class URLParameters(ConnectionParameters):
-    """What L{parse_uri} gives, by the name that programs of pika use. A path of C{/} names the empty virtual host."""
+    """What L{parse_uri} returns, under pika's name for it. A path of C{/} names the empty virtual host."""
 
     def __init__(self, url: str) -> None:
         """
@@ -181,8 +181,8 @@ def _number(name: str, value: str) -> int:
 def parameters_of(url_or_parameters: str | ConnectionParameters | None) -> ConnectionParameters:
     """
     @param url_or_parameters: An AMQP URI, parameters, or C{None} for the defaults.
-    @raise ValueError: when the URI is none.
-    @raise TypeError: when it is something else.
+    @raise ValueError: when the URI is invalid.
+    @raise TypeError: when it is anything else.
     """
     try:
         if url_or_parameters is None:
