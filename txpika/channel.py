@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_channel -*-
 """
-One channel, as a Twisted program knows it: each method of AMQP, returning a Deferred.
+One channel, as a Twisted program sees it: each method of AMQP, returning a Deferred.
 
-Owns the names, arguments and results of the methods. What order they are written in, and what their replies are, is
-the engine's.
+Owns the names, arguments and results of the methods. The order they are written in, and their replies, are the
+engine's.
 """
 
 from __future__ import annotations
@@ -35,17 +35,15 @@ if TYPE_CHECKING:
 
 class Channel(Declarations):
     """
-    What L{txpika.protocol.AMQPProtocol.channel} ends with.
+    What L{txpika.protocol.AMQPProtocol.channel} fires with.
 
-    Methods of one channel are written in the order they are called, and one that waits for the broker's answer holds
-    up those after it. Wrong arguments raise L{ValueError} or L{TypeError} at the call, before a byte is written.
-    Everything else is a failure of the Deferred: L{txpika.exceptions.ChannelClosed} and
-    L{txpika.exceptions.AMQPConnectionError}, which say why with code and text. Cancelling the Deferred of a call that
-    was written lets its reply pass unheard; one that was not yet written then never is (but C{tx}, C{basic.recover} and
-    C{basic.cancel} always are). With C{timeout}, in seconds, it gives up by itself, with
-    L{txpika.exceptions.CallTimeout}.
-    With C{nowait} the broker sends no reply: the Deferred fires at once with C{None}, and what goes wrong closes the
-    channel.
+    Methods of one channel are written in the order they are called, and one that waits for the broker's answer holds up
+    later ones. Wrong arguments raise L{ValueError} or L{TypeError} at the call, before a byte is written. Everything
+    else fails the Deferred: L{txpika.exceptions.ChannelClosed} and L{txpika.exceptions.AMQPConnectionError} say why
+    with code and text. If the Deferred of a call is cancelled, the reply to a call already written is ignored, and one
+    not yet written never is (except C{tx}, C{basic.recover} and C{basic.cancel}, which always are). With C{timeout}, in
+    seconds, a call gives up by itself, with L{txpika.exceptions.CallTimeout}. With C{nowait} the broker sends no reply:
+    the Deferred fires at once with C{None}, and an error closes the channel.
 
     @ivar connection: The protocol it belongs to.
     @ivar on_return: Called with each L{ReturnedMessage} that is not the outcome of a publish in confirm mode.
@@ -90,7 +88,7 @@ class Channel(Declarations):
     def confirm_select(self, nowait: bool = False, *, timeout: float | None = None) -> Deferred[Confirm.SelectOk]:
         """
         Confirm mode: from now on the broker tells what became of each message (rabbitmq.com/docs/confirms). Harmless
-        when it is on.
+        when already on.
 
         @return: Fires with C{Confirm.SelectOk}.
         @raise ValueError: in transaction mode.
@@ -108,17 +106,17 @@ class Channel(Declarations):
         timeout: float | None = None,
     ) -> Deferred[None]:
         """
-        C{basic.publish}. Await it: that is what paces a publisher that is faster than the network or the broker.
+        C{basic.publish}. Await it: that paces a publisher that is faster than the network or the broker.
 
         @param exchange: Where to; C{""} is the default exchange, which routes to the queue named C{routing_key}.
-        @param routing_key: For which queues, as the exchange reads it.
+        @param routing_key: Selects the queues, in a way that depends on the exchange.
         @param body: The message: bytes, or a bytearray or memoryview, of which a copy is taken.
-        @param properties: Its properties. One object may serve many messages, and is encoded once for them.
-        @param mandatory: Give it back if no queue takes it.
-        @return: Fires with C{None}. In confirm mode when the broker has taken responsibility; then it fails with
-            L{txpika.exceptions.NackError} when it refused, with L{txpika.exceptions.ReturnedError} when no queue took
-            the message, and with L{txpika.exceptions.OutcomeUnknown} when connection or channel ended first. Without
-            confirm mode it fires when the message is on its way. It fails with
+        @param properties: Its properties. One object may serve many messages, and is encoded once for all of them.
+        @param mandatory: Return it if no queue takes it.
+        @return: Fires with C{None}: in confirm mode when the broker has taken responsibility, without it when the
+            message is on its way. In confirm mode it fails with L{txpika.exceptions.NackError} when the broker refused,
+            with L{txpika.exceptions.ReturnedError} when no queue took the message, and with
+            L{txpika.exceptions.OutcomeUnknown} when connection or channel ended first. In either mode it fails with
             L{txpika.exceptions.OutboundBufferFull} when too many bytes wait to be written, and with
             L{txpika.exceptions.PublishBlocked} when the broker blocks the connection for longer than
             C{blocked_timeout}.
@@ -148,7 +146,7 @@ class Channel(Declarations):
 
     def tx_select(self, *, timeout: float | None = None) -> Deferred[Tx.SelectOk]:
         """
-        C{tx.select}: publishes and acknowledgements on this channel take effect with L{tx_commit} only. Confirm mode is
+        C{tx.select}: publishes and acknowledgements on this channel take effect only with L{tx_commit}. Confirm mode is
         the better way to be sure of a publish (rabbitmq.com/docs/semantics#tx).
 
         @return: Fires with C{Tx.SelectOk}.
@@ -207,26 +205,26 @@ class Channel(Declarations):
         timeout: float | None = None,
     ) -> Deferred[Consumer]:
         """
-        C{basic.consume}: have messages delivered as they come.
+        C{basic.consume}: have messages delivered as they arrive.
 
-        @param queue: Where from.
+        @param queue: Its name.
         @param on_delivery: Called with each L{Delivery}; may return a Deferred, or be C{async}. What it raises or fails
             with is logged. Without it the consumer is an asynchronous iterator.
-        @param no_ack: A message is done when it was sent; it need not, and cannot, be acknowledged.
+        @param no_ack: A message is done once it was sent; it need not, and cannot, be acknowledged.
         @param exclusive: No other consumer on this queue (403 if there is one).
         @param consumer_tag: A name of its own on this channel; C{""} makes one.
         @param arguments: More arguments: L{ConsumerArguments}, or any mapping, e.g. with C{x-priority}.
-        @param concurrency: How many deliveries C{on_delivery} may be at work on at once; 0 for no limit. Others wait
-            for their turn, up to C{buffer_size}.
-        @param ack: C{"explicit"}: the program acknowledges each delivery. C{"on-success"}: the consumer does when
-            C{on_delivery} has ended, unless that settled it already.
+        @param concurrency: How many deliveries C{on_delivery} may handle at once; 0 for no limit. Others wait their
+            turn, up to C{buffer_size}.
+        @param ack: C{"explicit"}: the program acknowledges each delivery. C{"on-success"}: the consumer does once
+            C{on_delivery} has finished, unless that settled it already.
         @param on_error: With C{"on-success"}, what becomes of a delivery whose function failed:
-            C{"requeue-once"} (a redelivered one is rejected), C{"requeue"}, C{"reject"}. From a stream: it is
-            acknowledged, for a stream takes nothing back; C{arguments} must have C{x-stream-offset} then.
-        @param buffer_size: Deliveries that may wait in the consumer, for their turn or to be iterated over. When there
-            are as many, the connection reads no more until there are half as many, unless somebody waits for an answer
-            of the broker. A prefetch count (L{basic_qos}) that is lower lets the other consumers of the connection go
-            on meanwhile.
+            C{"requeue-once"} (a redelivered one is rejected), C{"requeue"}, C{"reject"}. From a stream it is
+            acknowledged, since a stream takes nothing back; C{arguments} must then have C{x-stream-offset}.
+        @param buffer_size: Deliveries that may wait in the consumer, for their turn or to be iterated over. When they
+            reach this number, the connection reads no more until they are down to half of it, unless somebody waits for
+            an answer from the broker. With a lower prefetch count (L{basic_qos}) the connection's other consumers go on
+            meanwhile.
         @return: Fires with the L{Consumer}.
         @raise ValueError: when C{consumer_tag} is in use on this channel, or an argument contradicts another.
         """
@@ -274,11 +272,11 @@ class Channel(Declarations):
 
     def basic_get(self, queue: str, no_ack: bool = False, *, timeout: float | None = None) -> Deferred[Delivery | None]:
         """
-        C{basic.get}: one message, if there is one. To take messages as they come, consume.
+        C{basic.get}: one message, if there is one. To take messages as they arrive, consume.
 
-        @param no_ack: The message is done when it was sent.
+        @param no_ack: The message is done once it was sent.
         @return: Fires with the L{Delivery}, or C{None} when the queue is empty. Fails with
-            L{txpika.exceptions.MessageTooLarge} when the message is over C{max_body_size}; it is rejected then.
+            L{txpika.exceptions.MessageTooLarge} when the message is over C{max_body_size}; it is then rejected.
         """
         reply: Deferred[Any] = self._do(self._core.get, queue, no_ack, timeout=timeout)
         return reply.addCallback(lambda got: got if isinstance(got, Delivery) else None)
@@ -287,8 +285,8 @@ class Channel(Declarations):
         """
         C{basic.ack}; L{Delivery.ack} is the easier way.
 
-        @param delivery_tag: Of an unsettled delivery of this channel; 0 with C{multiple} for all so far.
-        @param multiple: And all unsettled ones before it.
+        @param delivery_tag: That of an unsettled delivery of this channel; 0 with C{multiple} for all so far.
+        @param multiple: Also all unsettled ones before it.
         @raise StaleDelivery: when there is no such delivery. Nothing is written.
         """
         check_tag(delivery_tag)
@@ -296,7 +294,7 @@ class Channel(Declarations):
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """
-        C{basic.nack} of RabbitMQ; L{Delivery.nack} is the easier way.
+        RabbitMQ's C{basic.nack}; L{Delivery.nack} is the easier way.
 
         @param requeue: Back into the queue; else dead-lettered or dropped.
         @raise StaleDelivery: as L{basic_ack}.
@@ -319,7 +317,7 @@ class Channel(Declarations):
         C{basic.recover}: all deliveries of this channel that are not acknowledged go back to their queues, to be
         delivered again to whoever consumes there. They cannot be acknowledged any more.
 
-        @param requeue: RabbitMQ implements this only.
+        @param requeue: RabbitMQ implements only true.
         @return: Fires with C{Basic.RecoverOk}.
         @raise ValueError: when C{requeue} is false; RabbitMQ would close the connection (540).
         """
@@ -331,11 +329,11 @@ class Channel(Declarations):
 
     def rpc_client(self, *, timeout: float | None = None) -> Deferred[RPCClient]:
         """
-        Make ready to send requests and to get their replies, by direct reply-to.
+        Prepare to send requests and to get their replies, by direct reply-to.
 
         @return: Fires with an L{RPCClient}.
-        @raise ValueError: when this channel has one already, of which the broker knows one a channel, or is in
-            transaction mode.
+        @raise ValueError: when this channel has one already (the broker allows one per channel), or is in transaction
+            mode.
         """
         if self.mode == "tx":
             raise ValueError("the channel is in transaction mode: requests would wait for tx_commit")
@@ -357,15 +355,15 @@ class Channel(Declarations):
         **more: Any,
     ) -> Deferred[Consumer]:
         """
-        Answer the requests in a queue. L{basic_qos} before this bounds how many the broker sends ahead.
+        Answer the requests in a queue. L{basic_qos} before this limits how many the broker sends ahead.
 
         @param queue: Where requests come from.
-        @param handler: Called with each request, a L{Delivery}; what it returns is the reply, as L{RPCServer} tells.
-            May return a Deferred of that, or be C{async}.
+        @param handler: Called with each request, a L{Delivery}; what it returns is the reply, see L{RPCServer}. May
+            return a Deferred of that, or be C{async}.
         @param on_error: What becomes of a request whose handler failed: C{"reject"} (it is dead-lettered or dropped),
             C{"requeue-once"} or C{"requeue"}, as for L{basic_consume}.
-        @param error_reply: Called with such a request, unless it goes back into the queue, and with the exception; what
-            it returns is the reply. Without, the requester learns nothing and runs into its time-out.
+        @param error_reply: Called with such a request and the exception, unless the request goes back into the queue;
+            what it returns is the reply. Without it, the requester learns nothing until its time-out.
         @param more: As for L{basic_consume}: C{concurrency}, C{buffer_size}, C{consumer_tag}, C{timeout} and others.
         @return: Fires with the L{Consumer}, to C{cancel} or to C{drain}.
         @raise ValueError: when an argument contradicts another, or the channel is in transaction mode.
@@ -381,12 +379,12 @@ class Channel(Declarations):
         self, reply_code: int = 200, reply_text: str = "Normal shutdown", *, timeout: float | None = None
     ) -> Deferred[None]:
         """
-        Close it, after what was called before. Deliveries not yet acknowledged go back to their queue. Harmless when
-        it is closed.
+        Close it, after all calls made before. Deliveries not yet acknowledged go back to their queue. Harmless when it
+        is closed.
 
         @param reply_code: For the broker's log, 0 to 65535.
-        @param reply_text: The same; cut where it is over 255 bytes of UTF-8.
-        @return: Fires with C{None} when it is closed, also when its connection ended first.
+        @param reply_text: The same; cut to 255 bytes of UTF-8.
+        @return: Fires with C{None} when it is closed, even if its connection ended first.
         """
         if timeout is not None:
             seconds("timeout", timeout)
@@ -397,7 +395,7 @@ class Channel(Declarations):
     # For its consumers
 
     def check_thread(self) -> None:
-        """@raise WrongThread: when called from another thread than the connection's."""
+        """@raise WrongThread: when called from a thread other than the connection's."""
         self._core.check_thread()
 
     def redirected(self) -> None:
@@ -420,7 +418,7 @@ class Channel(Declarations):
             self._log.failure("on_return raised on {back!r}", back=message)
 
     def flow_changed(self, active: bool) -> None:
-        """The broker stopped publishes, or lets them go on: they wait by themselves."""
+        """The broker stopped publishes, or lets them go on: they wait on their own."""
 
     def dropped(self, error: MessageTooLarge) -> None:
         """A message for a consumer was too large."""

@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_consumer -*-
 """
-One consumer, as a Twisted program knows it.
+One consumer, as a Twisted program sees it.
 
 Owns its life, and how deliveries reach the program: through a L{txpika.handling.Handler}, or by C{async for}. Knows the
-channel's face it belongs to; nothing of methods or frames.
+channel's face it belongs to, but no methods or frames.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from txpika.parameters import seconds
 if TYPE_CHECKING:
     from txpika.channel import Channel
 
-#: Deliveries that may wait in a consumer before its connection reads no more, unless C{buffer_size} says otherwise.
+#: Deliveries that may wait in a consumer before its connection stops reading, unless C{buffer_size} says otherwise.
 DEFAULT_BUFFER_SIZE = 1000
 _NO_BUFFER: Any = ()
 
 
 class Consumer:
     """
-    What L{txpika.channel.Channel.basic_consume} ends with.
+    What L{txpika.channel.Channel.basic_consume} fires with.
 
     Without a function of its own it is an asynchronous iterator of L{Delivery}::
 
         async for delivery in await channel.basic_consume("work"):
             delivery.ack()
 
-    That ends when the consumer was cancelled with L{cancel}, and raises when the broker cancelled it
-    (L{txpika.exceptions.ConsumerCancelled}) or the channel ended. As an asynchronous context manager it is cancelled at
+    The loop ends when the consumer is cancelled with L{cancel}, and raises when the broker cancels it
+    (L{txpika.exceptions.ConsumerCancelled}) or the channel ends. As an asynchronous context manager it is cancelled at
     the end of the block.
 
     @ivar consumer_tag: Its name on the channel.
@@ -95,7 +95,7 @@ class Consumer:
 
     @property
     def running(self) -> int:
-        """How many deliveries its function is at work on, or the body of a loop that iterates over it."""
+        """How many deliveries its function, or the body of a loop that iterates over it, is working on."""
         if self._handler is not None:
             return self._handler.running
         return int(self._given is not None and not self._given.settled)
@@ -103,7 +103,7 @@ class Consumer:
     def cancel(self, timeout: float | None = None) -> Deferred[None]:
         """
         Stop deliveries. Those that the program has not yet got go back to their queue; with C{no_ack}, where nothing
-        can, it still gets them. Harmless when it has ended.
+        can go back, it still gets them. Harmless when it has ended.
 
         @param timeout: How long to wait for the broker, in seconds.
         @return: Fires with C{None} when the broker agreed.
@@ -114,14 +114,14 @@ class Consumer:
 
     def drain(self, deadline: float = 30.0) -> Deferred[int]:
         """
-        Stop in the orderly way: no more deliveries, those whose turn has not come go back to their queue, the functions
-        that are at work end, and their acks are written. With C{no_ack} nothing can go back: all that came is handled.
-        Of a loop that iterates over it the body goes on to its end, unless it has settled its delivery already.
+        Stop in an orderly way: no more deliveries come, those whose turn has not come go back to their queue, running
+        functions finish, and their acks are written. With C{no_ack} nothing can go back: all that came is handled. If a
+        loop iterates over it, the body is waited for, unless it has settled its delivery already.
 
-        @param deadline: How long all that may take, in seconds. What is at work then goes on, unwaited for.
-        @return: Fires with how many functions were still at work at the deadline, 0 if all went well, also when the
-            channel or the connection ends meanwhile. Fails with L{txpika.exceptions.CallTimeout} when the broker has
-            not answered by then: deliveries may still come, and go back.
+        @param deadline: How long all that may take, in seconds. What still runs then goes on, but is not waited for.
+        @return: Fires with how many functions still ran at the deadline, 0 if all went well, even if the channel or the
+            connection ends meanwhile. Fails with L{txpika.exceptions.CallTimeout} when the broker has not answered by
+            then: deliveries may still come, and go back.
         @raise ValueError: when C{deadline} is not above 0.
         """
         seconds("deadline", deadline)
@@ -169,7 +169,7 @@ class Consumer:
             end.callback(reason)
 
     def give_back(self, deliveries: Iterable[Delivery]) -> None:
-        """The program does not get them: back into their queue."""
+        """The program does not get them: they go back to their queue."""
         for delivery in deliveries:
             with suppress(StaleDelivery):  # the program acked it unseen, by a multiple ack
                 if self._of_stream:
@@ -182,7 +182,7 @@ class Consumer:
     def interrupted(self) -> None:
         """
         The connection is lost, and deliveries will come on another. The broker takes back those that the program has
-        not yet got; with C{no_ack} it has no copy any more, and the program still gets them.
+        not yet got; with C{no_ack} it has no copies any more, and the program still gets them.
         """
         self._full = False
         if not self.no_ack:

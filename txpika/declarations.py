@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_channel -*-
 """
-What a channel can be asked about exchanges and queues, as a Twisted program knows it.
+What a channel can do about exchanges and queues, as a Twisted program sees it.
 
-Owns the names, arguments and results of these methods, and how a call becomes a Deferred. The rest of the channel, on
-top of this, is L{txpika.channel}'s.
+Owns the names, arguments and results of these methods, and how a call becomes a Deferred. The rest of the channel
+builds on this, in L{txpika.channel}.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Arguments = Mapping[str, object] | None
 
 
 class Declarations:
-    """What L{txpika.channel.Channel} is on top of, where all of this is documented as a whole."""
+    """The base of L{txpika.channel.Channel}, which documents all of this as a whole."""
 
     def __init__(self, channel: Core) -> None:
         self._core = channel
 
     def _do(self, function: Callable[..., Deferred[_T] | None], *arguments: Any, **more: Any) -> Deferred[_T]:
-        """What the engine raises for the state it is in becomes a failure; what it raises for an argument stays."""
+        """What the engine raises because of its state becomes a failure; because of an argument, it is raised."""
         timeout = more.get("timeout")
         if timeout is not None:
             seconds("timeout", timeout)
@@ -47,7 +47,7 @@ class Declarations:
 
     def call(self, method: Method, timeout: float | None = None) -> Deferred[Any]:
         """
-        Any method of class C{exchange} or C{queue}, or C{Basic.Qos}, as an object; the methods below make these.
+        Send any method of class C{exchange} or C{queue}, or C{Basic.Qos}, as an object; the methods below make these.
 
         @param timeout: How long to wait for the broker, in seconds.
         @return: Fires with its reply; with C{None}, at once, when it has C{nowait}.
@@ -82,7 +82,7 @@ class Declarations:
         C{exchange.declare}: create an exchange, or check that it is there.
 
         @param exchange: Its name.
-        @param exchange_type: C{direct}, C{fanout}, C{topic}, C{headers}, or one a plugin of the broker brings.
+        @param exchange_type: C{direct}, C{fanout}, C{topic}, C{headers}, or one from a plugin of the broker.
         @param passive: Only check that it exists (404 if not).
         @param durable: It survives a restart of the broker.
         @param auto_delete: The broker deletes it when nothing is bound to it any more.
@@ -118,11 +118,11 @@ class Declarations:
         timeout: float | None = None,
     ) -> Deferred[Exchange.BindOk]:
         """
-        C{exchange.bind} of RabbitMQ (rabbitmq.com/docs/e2e): let messages of one exchange into another.
+        RabbitMQ's C{exchange.bind} (rabbitmq.com/docs/e2e): route messages from one exchange to another.
 
         @param destination: The exchange they go to.
         @param source: The exchange they come from.
-        @param routing_key: Which messages, as the type of the source reads it.
+        @param routing_key: Which messages, in a way that depends on the type of the source.
         @param arguments: For a source of type C{headers}, which headers.
         @return: Fires with C{Exchange.BindOk}.
         """
@@ -139,7 +139,7 @@ class Declarations:
         timeout: float | None = None,
     ) -> Deferred[Exchange.UnbindOk]:
         """
-        C{exchange.unbind} of RabbitMQ: undo an L{exchange_bind} made with the same arguments.
+        RabbitMQ's C{exchange.unbind}: undo an L{exchange_bind} made with the same arguments.
 
         @return: Fires with C{Exchange.UnbindOk}.
         """
@@ -162,14 +162,14 @@ class Declarations:
         """
         C{queue.declare}: create a queue, or check that it is there.
 
-        @param queue: Its name; C{""} lets the broker choose one, which the result tells.
+        @param queue: Its name; C{""} lets the broker choose one, which the result has.
         @param passive: Only check that it exists (404 if not).
         @param durable: It survives a restart of the broker.
-        @param exclusive: Only this connection uses it, and it goes with the connection.
+        @param exclusive: Only this connection can use it, and it is deleted with the connection.
         @param auto_delete: The broker deletes it when its last consumer is gone.
         @param arguments: More arguments: L{QueueArguments}, or any mapping, e.g. with C{x-queue-type}.
         @return: Fires with C{Queue.DeclareOk}: C{queue}, C{message_count}, C{consumer_count}.
-        @raise ValueError: when a queue of the type in L{QueueArguments} cannot be like that.
+        @raise ValueError: when a queue of the type in L{QueueArguments} cannot have these properties.
         """
         if arguments is not None and not passive and isinstance(arguments, QueueArguments):
             arguments.check_declare(queue, durable, exclusive, auto_delete)
@@ -187,11 +187,11 @@ class Declarations:
         timeout: float | None = None,
     ) -> Deferred[Queue.BindOk]:
         """
-        C{queue.bind}: let messages of an exchange into a queue.
+        C{queue.bind}: route messages from an exchange to a queue.
 
         @param queue: The queue; C{""} for the last one declared on this channel.
         @param exchange: The exchange.
-        @param routing_key: Which messages, as the type of the exchange reads it.
+        @param routing_key: Which messages, in a way that depends on the type of the exchange.
         @param arguments: For an exchange of type C{headers}, which headers.
         @return: Fires with C{Queue.BindOk}.
         """
@@ -207,7 +207,7 @@ class Declarations:
         timeout: float | None = None,
     ) -> Deferred[Queue.UnbindOk]:
         """
-        C{queue.unbind}: undo a L{queue_bind} made with the same arguments. The protocol knows no C{nowait} here.
+        C{queue.unbind}: undo a L{queue_bind} made with the same arguments. The protocol has no C{nowait} here.
 
         @return: Fires with C{Queue.UnbindOk}.
         """
@@ -215,7 +215,7 @@ class Declarations:
 
     def queue_purge(self, queue: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[Queue.PurgeOk]:
         """
-        C{queue.purge}: drop the messages in it that nobody holds unacknowledged.
+        C{queue.purge}: drop its messages, except those delivered and not yet acknowledged.
 
         @return: Fires with C{Queue.PurgeOk}: C{message_count}.
         """
@@ -233,8 +233,8 @@ class Declarations:
         """
         C{queue.delete}.
 
-        @param if_unused: Only without consumers (406 with).
-        @param if_empty: Only without messages (406 with).
+        @param if_unused: Only if it has no consumers (406 if it has).
+        @param if_empty: Only if it has no messages (406 if it has).
         @return: Fires with C{Queue.DeleteOk}: C{message_count}.
         """
         return self.call(Queue.Delete(0, queue, if_unused, if_empty, nowait), timeout)

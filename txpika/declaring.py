@@ -2,8 +2,8 @@
 """
 Exchanges, queues and bindings that a TOML or JSON file declares.
 
-Owns the form of that file and its checks, which are done when it is read: whatever can be wrong without asking the
-broker is refused by file, entry and key. Knows channels by the names of their methods.
+Owns the form of that file and its checks, which are done when it is read: whatever can be found wrong without asking
+the broker is refused, naming file, entry and key. Knows channels by the names of their methods.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from txpika.spec import Method
 
 
 class DeclarationError(ValueError):
-    """The file is not what it should be. The text names file, entry and key."""
+    """The file is invalid. The text names file, entry and key."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ QUEUE = _Kind(
 QUEUE_BINDING = _Kind("queue_bind", ("queue", "exchange"), {"routing_key": str, "arguments": dict})
 EXCHANGE_BINDING = _Kind("exchange_bind", ("destination", "source"), {"routing_key": str, "arguments": dict})
 
-#: The lists of a file, in the order in which they are declared: what is bound must be there.
+#: The lists of a file, in the order in which they are declared: what is bound must exist first.
 LISTS = ("exchanges", "queues", "bindings")
 
-#: How a reader of TOML or JSON knows the types.
+#: What readers of TOML or JSON call the types.
 _WORDS = {str: "a string", bool: "true or false", dict: "a table"}
 
 
@@ -72,8 +72,8 @@ class Declaration:
     One entry.
 
     @ivar method: The channel's method it becomes.
-    @ivar arguments: What that is called with.
-    @ivar where: Where it stands, for error texts.
+    @ivar arguments: The arguments to call it with.
+    @ivar where: Where it is in the file, for error texts.
     """
 
     method: str
@@ -97,7 +97,7 @@ async def declare(channel: Declarations, declarations: Iterable[Declaration]) ->
 
 
 def is_refusal(error: Exception) -> bool:
-    """@return: Whether it was the broker, and not the network, that said no."""
+    """@return: Whether it was the broker that refused, and not the network that failed."""
     return not isinstance(error, AMQPConnectionError) or bool(error.class_id)
 
 

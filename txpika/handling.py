@@ -2,8 +2,8 @@
 """
 Run a program's function on deliveries.
 
-Owns how many run at once, which deliveries wait for their turn, and what becomes of each when its function has ended.
-Knows deliveries as things to settle; nothing of consumers' lives or of the wire.
+Owns how many run at once, which deliveries wait their turn, and what becomes of each when its function has ended. Knows
+deliveries as things to settle, but nothing of consumers' lives or the wire.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from txpika.exceptions import StaleDelivery
 from txpika.message import Delivery
 from txpika.parameters import integer
 
-#: What a program does with a delivery. It may return a Deferred or something else to await, or be C{async}. What that
-#: ends with is ignored, and so is any other result.
+#: What a program does with a delivery. It may return a Deferred or another awaitable, or be C{async}. The result of
+#: that is ignored, and so is any other.
 OnDelivery = Callable[[Delivery], object]
 
-#: Who acknowledges: the program, by the methods of the delivery; or the consumer, when the function has ended.
+#: Who acknowledges: the program, with the methods of the delivery; or the consumer, when the function has ended.
 AckPolicy = Literal["explicit", "on-success"]
 
 #: What the consumer does with a delivery whose function failed. C{"requeue-once"}: back into its queue, unless it was
-#: redelivered already; then it is rejected, that is dead-lettered or dropped.
+#: redelivered already; then it is rejected, that is, dead-lettered or dropped.
 OnError = Literal["requeue-once", "requeue", "reject"]
 
-#: What a function may raise to end the program. Anything else concerns the delivery alone, a C{CancelledError} of
-#: asyncio too, which is no L{Exception}.
+#: What a function may raise to end the program. Anything else concerns the delivery alone, even asyncio's
+#: C{CancelledError}, which is not an L{Exception}.
 FATAL = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 ACK_POLICIES: tuple[AckPolicy, ...] = ("explicit", "on-success")
@@ -53,7 +53,7 @@ def requeues(on_error: OnError, delivery: Delivery) -> bool:
 class Handler:
     """
     @ivar function: What is called with each delivery.
-    @ivar taken: Called with how many deliveries still wait, each time the turn of one has come.
+    @ivar taken: Called with how many deliveries still wait, each time one's turn has come.
     @ivar running: How many deliveries are being handled.
     @ivar failed: How many have failed so far.
     """
@@ -88,7 +88,7 @@ class Handler:
 
     @property
     def waiting(self) -> int:
-        """How many deliveries wait for their turn."""
+        """How many deliveries wait their turn."""
         return len(self._waiting)
 
     @property
@@ -122,11 +122,11 @@ class Handler:
         return waiting
 
     def stop(self) -> None:
-        """The turn of those that wait never comes; L{take_waiting} has them."""
+        """Those that wait never get their turn; L{take_waiting} has them."""
         self._stopped = True
 
     def when_idle(self) -> Deferred[None]:
-        """@return: Fires when no function is running, and none will for want of deliveries."""
+        """@return: Fires when no function is running, and no delivery that came is still to be handled."""
         if self._idling:
             return succeed(None)
         idle: Deferred[None] = Deferred(self._idle.remove)

@@ -2,8 +2,8 @@
 """
 A connection that heals itself, as a Twisted service.
 
-Owns its life from C{startService} to C{stopService}, and what is known of it in between. How long to wait is
-L{txpika.backoff}'s, what to set up again L{txpika.recovery}'s, when to dial C{ClientService}'s.
+Owns its life from C{startService} to C{stopService}, and its state in between. How long to wait is up to
+L{txpika.backoff}, what to set up again to L{txpika.recovery}, when to dial to C{ClientService}.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from txpika.spec import ACCESS_REFUSED, NOT_ALLOWED, Method
 from txpika.surviving import ObservedSurvivingChannel, SurvivingChannel
 from txpika.topology import Topology
 
-#: C{"stopped"}: never started. C{"connecting"}: an attempt is under way. C{"waiting"}: until the next one.
+#: C{"stopped"}: never started. C{"connecting"}: an attempt is under way. C{"waiting"}: until the next attempt.
 #: C{"recovering"}: there is a connection, and what there was before is set up again. C{"open"}: it can be used.
-#: C{"draining"}: C{stopService} lets what is under way end. C{"closed"}: it has.
+#: C{"draining"}: C{stopService} waits for what is under way. C{"closed"}: it is done.
 State = Literal["stopped", "connecting", "waiting", "recovering", "open", "draining", "closed"]
 
-#: How long functions of consumers may take to end when the service stops, in seconds.
+#: How long consumers' functions may take to finish when the service stops, in seconds.
 DEFAULT_DRAIN_TIMEOUT = 30.0
 
 
 class IServiceListener(Interface):
-    """Hears what happens to an L{AMQPService}. What a method raises is logged, and hurts nobody."""
+    """Is told what happens to an L{AMQPService}. What a method raises is logged, and has no other effect."""
 
     def state_changed(service: Any, state: str, error: Exception | None) -> None:
         """
@@ -59,13 +59,13 @@ class IServiceListener(Interface):
         """
 
     def queue_renamed(service: Any, old: str, new: str) -> None:
-        """A queue whose name the broker chooses has got another one: bindings and consumers have followed."""
+        """A queue named by the broker has got another name: bindings and consumers have followed."""
 
     def left_out(service: Any, method: Method, error: Exception) -> None:
         """
-        Something was not set up again, as the broker refused it. All else was.
+        Something was not set up again, because the broker refused it. All else was.
 
-        @param method: What was said to set it up at first, or would have been.
+        @param method: The method that set it up at first, or would have done so.
         @param error: Why, with the broker's code and text.
         """
 
@@ -117,17 +117,18 @@ class _Attempts:
 
 class AMQPService(Service):
     """
-    Keeps a connection to a broker, from C{startService} to C{stopService}, whatever happens to network and broker.
+    Keeps a connection to a broker, from C{startService} to C{stopService}, whatever happens to network or broker.
 
-    What its channels (L{channel}) have declared, bound and consumed is set up again on each new connection; what
-    exactly, and what becomes of messages meanwhile, L{SurvivingChannel} tells. Every method may be called in any state.
+    What its channels (L{channel}) have declared, bound and consumed is set up again on each new connection;
+    see L{SurvivingChannel} for details, and for what becomes of messages meanwhile. Any method may be called in any
+    state.
 
     @ivar parameters: What it was made with.
     @ivar clock: Where timers come from.
     @ivar state: A L{State}.
-    @ivar last_error: Why there was no connection, the last time that there was none.
-    @ivar connection: The open L{AMQPProtocol}; C{None} while there is none. The channels that its own C{channel()}
-        gives end with it.
+    @ivar last_error: Why there was no connection the last time there was none.
+    @ivar connection: The open L{AMQPProtocol}; C{None} while there is none. Channels made by its own C{channel()} end
+        with it.
     @ivar topology: What its channels have declared.
     @ivar recovers: See L{__init__}.
     @ivar allowance: For messages that wait.
@@ -153,15 +154,16 @@ class AMQPService(Service):
             RabbitMQ's guest on this machine.
         @param reactor: An C{IReactorTCP} and C{IReactorTime}; by default the global one.
         @param endpoint: See L{BrokerEndpoint}.
-        @param instrument: Who hears what happens on its connections: an L{IInstrument}, or several.
-        @param listener: Who hears what happens to it: an L{IServiceListener}.
+        @param instrument: Is told what happens on its connections: an L{IInstrument}, or several.
+        @param listener: Is told what happens to the service: an L{IServiceListener}.
         @param recovers: Asked of each method that would be repeated on a new connection (C{Exchange.Declare},
-            C{Queue.Declare}, C{Queue.Bind}, C{Exchange.Bind}, C{Basic.Consume}); what it returns C{False} for is not.
+            C{Queue.Declare}, C{Queue.Bind}, C{Exchange.Bind}, C{Basic.Consume}); those for which it returns C{False}
+            are not.
         @param publish_wait: How long a publish without a connection waits for one, in seconds, before it fails with
-            L{NotConnected}; 0 for not at all. No more than C{max_held} bytes wait.
-        @param drain_timeout: How long functions of consumers may take to end in C{stopService}, in seconds.
+            L{NotConnected}; 0 for not at all. At most C{max_held} bytes wait.
+        @param drain_timeout: How long consumers' functions may take to finish in C{stopService}, in seconds.
         @param backoff: Other delays between attempts to connect.
-        @raise ValueError: when the URI is none, or an argument is outside its limits.
+        @raise ValueError: when the URI is invalid, or an argument is outside its limits.
         @raise TypeError: when an argument is of a wrong type.
         """
         if reactor is None:
@@ -204,7 +206,7 @@ class AMQPService(Service):
 
     @property
     def reconnects(self) -> int:
-        """How many connections there were after the first."""
+        """How many connections there have been after the first."""
         return max(self._connections - 1, 0)
 
     def when_open(self) -> Deferred[AMQPProtocol]:
@@ -224,7 +226,7 @@ class AMQPService(Service):
         """
         Open a channel that survives its connection. Waits until there is one.
 
-        @param timeout: How long to wait for all of it, in seconds.
+        @param timeout: How long to wait in all, in seconds.
         @return: Fires with it. Fails with L{NotConnected} when the service is stopped, with
             L{txpika.exceptions.NoFreeChannels}, with L{CallTimeout}.
         """
@@ -265,7 +267,7 @@ class AMQPService(Service):
     # IService
 
     def startService(self) -> None:
-        """Begin to connect; while it stops, when it has. Harmless when it has begun."""
+        """Begin to connect; if it is stopping, once it has stopped. Harmless when already started."""
         if self.running:
             return
         Service.startService(self)
@@ -279,10 +281,10 @@ class AMQPService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop in the orderly way: no more deliveries, functions of consumers end within C{drain_timeout}, acks are
+        Stop in an orderly way: no more deliveries come, consumers' functions finish within C{drain_timeout}, acks are
         written, what was published is confirmed and the connection closed within C{close_timeout}.
 
-        @return: Fires with C{None} when all that is done, or its time is over. Never fails.
+        @return: Fires with C{None} when all that is done, or the time is up. Never fails.
         """
         if not self.running and self.state != "draining":
             return succeed(None)
@@ -316,11 +318,11 @@ class AMQPService(Service):
         await gone
 
     async def _leave(self, turn: Deferred[None]) -> None:
-        """No attempt from now on, nor when the connection ends, be it while functions are at work."""
+        """No attempt from now on, not even if the connection ends while functions are still running."""
         await turn
         if self._latest is not None:
             await self._latest.closed
-        # It is to know before it hears of a loss: it would wait for another attempt.
+        # It must be stopped before it is told of a loss: otherwise it would wait for another attempt.
         await self._client.stopService()
 
     def _drain(self, consumer: Any) -> Deferred[int]:
@@ -409,7 +411,7 @@ class AMQPService(Service):
             self._waiters.pop(0).callback(connection)
 
     def connection_failing(self, connection: AMQPProtocol, reason: CloseReason) -> None:
-        """A connection is over, and nothing on it has heard so yet."""
+        """A connection is over, and nothing on it has been told yet."""
         if connection is self._preparing:
             self._preparing = None
         elif connection is not self.connection:

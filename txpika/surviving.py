@@ -2,8 +2,8 @@
 """
 A channel that survives its connection.
 
-Owns what it takes to go on with another one: its consumers, and the record of what was said on it. Everything else is
-that of other channels. Whoever knows when there is a connection, L{txpika.service}, tells it.
+Owns what it takes to go on with another one: its consumers, and the record of what was done on it. Everything else is
+as for other channels. L{txpika.service} tells it when there is a connection.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class Home(Protocol):
 
 class Subscription:
     """
-    Between the engine and a consumer, on one connection. A L{txpika.core.listeners.Consumer}.
+    Stands between the engine and a consumer, on one connection. A L{txpika.core.listeners.Consumer}.
 
-    What is delivered before the channel as a whole is there again waits for that.
+    What is delivered before the whole channel is set up again waits until it is.
 
     @ivar over: There will be no more, on this connection.
     """
@@ -110,19 +110,19 @@ class Subscription:
 
 class SurvivingChannel(Channel):
     """
-    What L{txpika.service.AMQPService.channel} ends with.
+    What L{txpika.service.AMQPService.channel} fires with.
 
     It is used like any L{Channel}. When its connection is lost, calls under way fail, and publishes end as they would
-    on any channel: unconfirmed ones as L{txpika.exceptions.OutcomeUnknown}. On the next connection quality of service,
-    confirm mode and consumers are set up again, and what was declared on it: the same consumers go on, with the same
-    functions and the same loops. Deliveries of before are delivered again; what acknowledges them has no effect, and
-    nothing is written. In between calls fail with L{txpika.exceptions.NotConnected}, except that publishes may wait
+    on any channel: unconfirmed ones with L{txpika.exceptions.OutcomeUnknown}. On the next connection quality of
+    service, confirm mode, consumers and what was declared on it are set up again: the same consumers go on, with the
+    same functions and the same loops. Unacknowledged deliveries come again; acknowledging the old ones has no effect,
+    and writes nothing. In between, calls fail with L{txpika.exceptions.NotConnected}, except that publishes may wait
     (C{publish_wait} of the service), and that L{close} and the cancelling of consumers take effect at once.
 
-    It ends when the program closes it, when the broker does, as for a passive declaration of what is not there, and
+    It ends when the program closes it, when the broker does, as for a passive declaration of something missing, and
     when the service stops.
 
-    @ivar record: What was said on it.
+    @ivar record: What was done on it.
     """
 
     def __init__(self, core: Core, connection: AMQPProtocol, home: Home, *more: Any) -> None:
@@ -146,18 +146,18 @@ class SurvivingChannel(Channel):
 
     @property
     def workers(self) -> tuple[Consumer, ...]:
-        """The same but for that of direct replies, for which functions of others may wait."""
+        """The same without that of direct replies, for which functions of others may wait."""
         return tuple(self._consumers[tag] for tag, method in self.record.consumers.items() if method.queue != REPLY_TO)
 
     @property
     def settled_in_vain(self) -> int:
-        """How many deliveries of a connection that is lost were acknowledged on it all the same, since then."""
+        """How many deliveries of lost connections were acknowledged after the loss, to no effect."""
         return self._in_vain + (0 if self._lapsed is None else self._lapsed.in_vain)
 
     # What is recorded
 
     def call(self, method: Method, timeout: float | None = None) -> Deferred[Any]:
-        """As of L{Channel}; when the broker has done it, it is recorded."""
+        """As in L{Channel}; recorded when the broker has done it."""
         method = snapshot(self.record.resolve(method))
 
         def done(reply: Method | None, _cancelled: bool) -> Method | None:
@@ -182,7 +182,7 @@ class SurvivingChannel(Channel):
         return super().basic_get(queue or self.record.last_queue, no_ack, timeout=timeout)
 
     def tx_select(self, *, timeout: float | None = None) -> Deferred[Tx.SelectOk]:
-        """@raise ValueError: always: half of a transaction would be lost with a connection, and nobody be told."""
+        """@raise ValueError: always: half of a transaction would be lost with a connection, with nobody told."""
         raise ValueError(
             "a transaction does not survive a connection: use confirm mode, or a channel of the connection"
         )
@@ -222,8 +222,8 @@ class SurvivingChannel(Channel):
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[None]:
         """
-        As L{Channel.basic_cancel}; without a connection it takes effect at once, and when the connection is lost before
-        the broker has agreed, too.
+        As L{Channel.basic_cancel}; it takes effect at once without a connection, or when the connection is lost before
+        the broker has agreed.
         """
         consumer = self._consumers.get(consumer_tag)
         if self._interim is None:
@@ -245,7 +245,7 @@ class SurvivingChannel(Channel):
     def subscription_ended(self, core: Core, consumer: Consumer, reason: CloseReason | None) -> None:
         """
         The engine says that a consumer gets no more deliveries on one connection. That is its end, unless the
-        connection is, or the channel is still being set up again on a new one.
+        connection ended, or the channel is still being set up again on a new one.
         """
         if core is self._core or isinstance(reason, ConsumerCancelled):
             self._end_consumer(consumer, reason)
@@ -305,7 +305,7 @@ class SurvivingChannel(Channel):
 
     def suspend(self, reason: CloseReason) -> Callable[[], None] | None:
         """
-        The connection is lost, and nothing on it has heard so yet.
+        The connection is lost, and nothing on it has been told yet.
 
         @return: To be called when all channels know: it tells the program.
         """
@@ -341,7 +341,7 @@ class SurvivingChannel(Channel):
 
     async def restore(self, connection: AMQPProtocol, left_out: LeftOut, timeout: float) -> None:
         """
-        Set it up on another connection. Nobody can use it there before L{resume}.
+        Set it up on another connection. It cannot be used there before L{resume}.
 
         @param left_out: Told of what the broker refuses; all else is set up.
         @param timeout: How long each call may take, in seconds.
@@ -406,7 +406,7 @@ class SurvivingChannel(Channel):
 
     def resume(self) -> Callable[[], None] | None:
         """
-        Go on, on the connection for which L{restore} was called, unless that is lost again.
+        Go on with the connection for which L{restore} was called, unless that is lost again.
 
         @return: To be called when all channels do: it tells the program, and lets it have what was delivered meanwhile.
         """
@@ -462,7 +462,7 @@ class SurvivingChannel(Channel):
         return super().close(reply_code, reply_text, timeout=timeout)
 
     def finish(self, reason: CloseReason) -> None:
-        """Nothing more will happen on it, as there will be no connection for it. Harmless when there is one."""
+        """Nothing more will happen on it: there will be no connection for it. No effect when there is one."""
         interim = self._interim
         if interim is None or interim.ended:
             return
@@ -475,7 +475,7 @@ class SurvivingChannel(Channel):
         self._over(reason)
 
     def ended(self, reason: CloseReason) -> None:
-        """The engine's channel is closed, this time on no account of its connection."""
+        """The engine's channel is closed, and not because of its connection."""
         if self._interim is None:
             self._over(reason)
 
@@ -485,7 +485,7 @@ class SurvivingChannel(Channel):
 
 
 def _is_taken(method: Method, error: ChannelClosed) -> bool:
-    """Whether a consumer that wants its queue alone was refused as there is another; the code may mean other things."""
+    """Whether an exclusive consumer was refused because there is another; the code alone may mean other things."""
     return isinstance(method, Basic.Consume) and method.exclusive and "exclusive use" in error.reply_text
 
 
@@ -493,7 +493,7 @@ class ObservedSurvivingChannel(SurvivingChannel, ObservedChannel):
     """The same, whose messages instruments hear of."""
 
     def suspend(self, reason: CloseReason) -> Callable[[], None] | None:
-        """As of others; and what was delivered is not settled on this connection any more."""
+        """As for others; and what was delivered is no longer to be settled on this connection."""
         tell = super().suspend(reason)
         if tell is not None:
             self.unsettled.clear()
