@@ -1,10 +1,10 @@
 # -*- test-case-name: txpika.test.test_queue_consumer -*-
 """
-One queue that is to be consumed for as long as the program runs.
+One queue to be consumed for as long as the program runs.
 
-Owns a channel of its own, so that neither its prefetch count nor its end touches another queue; the counts of what was
-handled; and the trying again, with growing delays, whenever the broker ended consumer or channel. That the connection
-comes back, and consumers with it, is the service's.
+Owns a channel of its own, so that neither its prefetch count nor its end affects another queue; the counts of what was
+handled; and the retries, with growing delays, whenever the broker ended consumer or channel. Restoring the connection,
+and consumers with it, is up to the service.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from txpika.channel import Channel
     from txpika.consumer import Consumer
 
-#: What becomes of a delivery whose handler failed: what L{OnError} says, or C{"stop"}: it goes back into its queue, and
-#: the program ends.
+#: What becomes of a delivery whose handler failed: as in L{OnError}, or C{"stop"}: it goes back into its queue, and the
+#: program ends.
 Policy = Literal["requeue-once", "reject", "requeue", "stop"]
 POLICIES: tuple[Policy, ...] = ("requeue-once", "reject", "requeue", "stop")
 
-#: Before the first new try, and at most between two tries, in seconds; with jitter.
+#: Delay before the first retry, and the longest between two retries, in seconds; with jitter.
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 30.0
 
 
 class Channels(Protocol):
-    """Where a channel comes from, when there is a connection: L{txpika.service.AMQPService}."""
+    """Where channels come from, when there is a connection: L{txpika.service.AMQPService}."""
 
     def channel(self) -> Deferred[Any]: ...
 
@@ -49,7 +49,7 @@ class Channels(Protocol):
 @dataclass(frozen=True)
 class Terms:
     """
-    How queues are consumed; each of them by itself.
+    How queues are consumed; applied to each of them separately.
 
     @ivar prefetch: Deliveries the broker sends ahead of their acknowledgement, 0 for no limit.
     @ivar concurrency: Deliveries handled at once, 0 for no limit but C{prefetch}.
@@ -66,7 +66,7 @@ class Terms:
 class QueueConsumer:
     """
     @ivar queue: Its name.
-    @ivar running: How many deliveries the handler is at work on.
+    @ivar running: How many deliveries the handler is working on.
     @ivar handled: How many it is done with.
     @ivar failed: How many it failed on.
     """
@@ -87,7 +87,7 @@ class QueueConsumer:
         @param channels: Where a channel comes from.
         @param handler: What is called with each delivery.
         @param refused: Called with the queue and the error when the broker refuses before anything was ever consumed:
-            that is not tried again.
+            this is not tried again.
         @param stop: Called with the queue when the handler failed in a way that ends the program.
         """
         self.queue = queue
@@ -109,7 +109,7 @@ class QueueConsumer:
 
     @property
     def consuming(self) -> bool:
-        """Whether there is a consumer. When the connection is down, there is one that will be again."""
+        """Whether there is a consumer. While the connection is down, one that will be restored counts."""
         return self._consumer is not None
 
     def start(self) -> None:
@@ -119,7 +119,7 @@ class QueueConsumer:
 
     def stop(self) -> None:
         """
-        Do not begin again. The consumer that there is goes on until the service, or L{drain}, ends it.
+        Do not begin again. The present consumer goes on until the service ends it.
         """
         self._stopping = True
         if self._life is not None and self._consumer is None:
@@ -168,7 +168,7 @@ class QueueConsumer:
         return reason
 
     def _refuses(self, error: AMQPError) -> bool:
-        """Whether to give up: the broker, and not the network, said no to the very first try."""
+        """Whether to give up: the broker refused the very first try, and it was not the network that failed."""
         if self._consumed or not is_refusal(error):
             return False
         self._refused(self.queue, error)

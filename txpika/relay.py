@@ -2,9 +2,9 @@
 """
 Move messages from a queue on one broker to an exchange on another.
 
-Owns that none is lost: a message is acknowledged at its source when the target has confirmed it, and not before. So one
-may come twice, when a connection is lost between the two. Owns too that no message keeps others from being moved. Knows
-both brokers as L{AMQPService}s only; the command is L{txpika.relay_tap}'s.
+Ensures that none is lost: a message is acknowledged at its source when the target has confirmed it, and not before. So
+one may arrive twice, when a connection is lost between the two. Also ensures that no message keeps others from being
+moved. Knows both brokers only as L{AMQPService}s; the command is L{txpika.relay_tap}'s.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from txpika.surviving import SurvivingChannel
 DEFAULT_WINDOW = 200
 #: The first wait before something is tried again, and the longest, in seconds.
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
-#: What RabbitMQ says, with 406, to a message over its C{max_message_size}.
+#: What RabbitMQ says, with 406, about a message over its C{max_message_size}.
 TOO_LARGE = "message size"
 
 Side = Literal["source", "target"]
 
 
 class RelayListener:
-    """Hears what happens to a L{Relay}; subclass it, and override what you want to know."""
+    """Is told what happens to a L{Relay}; subclass it, and override the methods you need."""
 
     def trouble(self, side: Side, error: Exception) -> None:
-        """Something went wrong, and is tried again."""
+        """Something went wrong, and will be tried again."""
 
     def refused(self, side: Side, error: Exception) -> None:
         """A broker refused what is needed before anything can be moved. It is tried again all the same."""
@@ -64,9 +64,10 @@ class Move:
     """
     One message under way.
 
-    @ivar task: Its way, to be cancelled.
+    @ivar task: What moves it, to be cancelled.
     @ivar published: The target has it, or is about to.
-    @ivar alone: It goes on its own: it was under way when the broker closed a channel or connection, as it may again.
+    @ivar alone: It is sent on its own: it was under way when the broker closed a channel or connection, and may cause
+        that again.
     @ivar wait: How long until it is tried again, in seconds.
     @ivar moved_before: How many others were moved when it last failed on its own.
     """
@@ -82,7 +83,7 @@ class Move:
         self.moved_before: int | None = None
 
     def cancel(self) -> None:
-        """It stays at its source, or is there again."""
+        """It stays at its source, or is back there."""
         if self.task is not None:
             self.task.cancel()
 
@@ -92,18 +93,18 @@ class Relay(Service):
     Takes from a queue, publishes to an exchange, and acknowledges.
 
     Messages keep their properties and, unless told otherwise, their routing keys. A message that the target refuses, or
-    that no queue there takes, stays at its source, and is tried again; it is one of those under way meanwhile. One that
-    has passed this relay before is in a loop: it is rejected, that is dead-lettered or dropped, and so is one whose
-    properties make no sense, and one that the target can never take: it closes the channel with 406 on account of its
-    size, or while it takes others.
+    that no queue there takes, stays at its source, and is tried again; it counts as under way meanwhile. One that has
+    passed this relay before is in a loop: it is rejected, that is, dead-lettered or dropped. So is one whose properties
+    make no sense, and one that the target can never take: it closes the channel with 406 because of its size, or while
+    it takes others.
 
-    @ivar relay_name: What it is called in the headers of messages.
-    @ivar source: Where messages come from. It is started and stopped with the relay, and so is L{target}.
+    @ivar relay_name: Its name in message headers.
+    @ivar source: Where messages come from. Started and stopped with the relay, as is L{target}.
     @ivar target: Where they go to.
     @ivar moved: How many the target has confirmed.
     @ivar retried: How many times one was published again.
     @ivar rejected: How many were rejected.
-    @ivar left: How many the target had not yet confirmed when the time for stopping was over. They may come twice.
+    @ivar left: How many the target had not yet confirmed when the time for stopping was up. They may arrive twice.
     """
 
     _log = Logger()
@@ -126,8 +127,8 @@ class Relay(Service):
         @param queue: Where messages come from, on C{source}.
         @param target: May be another service for the same broker.
         @param exchange: Where they go to, on C{target}; C{""} for the default exchange.
-        @param routing_key: That of all of them; C{None} leaves each its own.
-        @param relay_name: By default made of both ends.
+        @param routing_key: For all of them; C{None} leaves each its own.
+        @param relay_name: By default made from both ends.
         @param window: How many messages may be under way.
         @param source_declarations: What is declared before messages are taken.
         @param target_declarations: What is declared before messages are published.
@@ -179,7 +180,7 @@ class Relay(Service):
     # IService
 
     def startService(self) -> None:
-        """Begin to connect to both. Harmless when it has."""
+        """Begin to connect to both. Harmless when already started."""
         if self.running:
             return
         Service.startService(self)
@@ -192,7 +193,7 @@ class Relay(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Take no more messages, and wait for the target's word on those it was sent, within C{drain_timeout} of the
+        Take no more messages, and wait for the target to confirm those it was sent, within C{drain_timeout} of the
         source. All others stay where they were.
 
         @return: Fires with C{None} when both services have stopped. Never fails.
@@ -293,7 +294,7 @@ class Relay(Service):
     # The target
 
     async def _open_target(self) -> None:
-        """Not only when the first message comes: whether it refuses is to be known before."""
+        """Opened before the first message comes, to know whether it refuses."""
         wait = FIRST_WAIT
         while self.running:
             try:
@@ -309,7 +310,7 @@ class Relay(Service):
 
     async def _publish(self, move: Move, properties: BasicProperties) -> None:
         """
-        Until the target has it, and then acknowledge; or until the source has taken the message back.
+        Try until the target has it, then acknowledge; or until the source has taken the message back.
 
         @raise Unfit: when it cannot be written, or the target can never take it.
         """
@@ -371,11 +372,11 @@ class Relay(Service):
             move.wait = min(move.wait * 2, LONGEST_WAIT)
 
     def _is_hopeless(self, move: Move, error: AMQPError) -> bool:
-        """Whether the target will never take a message, which was alone on its channel when that was closed."""
+        """Whether the target will never take a message that was alone on its channel when that was closed."""
         cause = error.__cause__
         if not isinstance(cause, ChannelClosed) or cause.reply_code != PRECONDITION_FAILED:
             return False
-        # With 406 it may refuse all that come, as when a plugin is missing: then others must go through meanwhile.
+        # With 406 it may refuse all messages, as when a plugin is missing: so others must have gone through meanwhile.
         before, move.moved_before = move.moved_before, self.moved
         return TOO_LARGE in cause.reply_text or (before is not None and self.moved > before)
 
@@ -400,7 +401,7 @@ class Relay(Service):
 
 
 def _blames(error: AMQPError) -> bool:
-    """Whether the broker closed the channel or the connection, perhaps on account of this message."""
+    """Whether the broker closed the channel or the connection, perhaps because of this message."""
     return isinstance(error, OutcomeUnknown) and error.initiator == "peer" and error.reply_code != CONNECTION_FORCED
 
 

@@ -3,11 +3,11 @@
 Requests and their replies, over RabbitMQ's direct reply-to (rabbitmq.com/docs/direct-reply-to).
 
 Owns the calls of one channel that wait for a reply: how each is told from the others, and how each ends. Knows the
-channel's face it belongs to; nothing of what requests mean.
+channel's face it belongs to, but nothing of what requests mean.
 
-RabbitMQ puts an address of its own for C{amq.rabbitmq.reply-to} into each request. So a request that comes back is not
-what was published, and the channel cannot tell whose it is, not even in confirm mode: its publish seems to have
-succeeded. It is known here, by its correlation id.
+RabbitMQ replaces C{amq.rabbitmq.reply-to} in each request with an address of its own. So a returned request is not what
+was published, and the channel cannot tell whose it is, not even in confirm mode: its publish seems to have succeeded.
+Here it is recognized by its correlation id.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from txpika.channel import Channel
     from txpika.consumer import Consumer
 
-#: How long a call waits for its reply if it does not say, in seconds.
+#: How long a call waits for its reply by default, in seconds.
 DEFAULT_CALL_TIMEOUT = 30.0
 
 
 class _Call:
     """
-    One request, and who waits for its reply.
+    One request, and the Deferred for its reply.
 
     @ivar published: The publish, while its outcome is not known.
     @ivar timer: Runs once that is known.
@@ -66,11 +66,11 @@ class _Call:
         self._client.forget(self)
 
     def stop(self) -> None:
-        """It ends: nothing runs for it any more."""
+        """It has ended: nothing runs for it any more."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        # One that was not written yet never is.
+        # One not yet written never is.
         published, self.published = self.published, None
         if published is not None:
             published.cancel()
@@ -78,24 +78,24 @@ class _Call:
 
 class RPCClient:
     """
-    What L{txpika.channel.Channel.rpc_client} ends with::
+    What L{txpika.channel.Channel.rpc_client} fires with::
 
         async with await channel.rpc_client() as rpc:
             reply = await rpc.call("", "squares", b"7", timeout=5)
             print(reply.body)
 
-    Any number of calls may be under way. It uses the channel as it is: in confirm mode a call fails when the broker
-    refuses its request, too. It ends with its channel, or with L{close}.
+    Any number of calls may be under way. It uses the channel as it is: in confirm mode a call also fails when the
+    broker refuses its request. It ends with its channel, or with L{close}.
 
     @ivar channel: The channel it belongs to.
-    @ivar late: How many replies came for which nobody waits, or no more.
-    @ivar ended: The broker knows of it no more, and the channel can have another.
+    @ivar late: How many replies came that nobody waited for, or no longer.
+    @ivar ended: The broker no longer knows of it, and the channel can have another.
     """
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.late = 0
-        # Nobody else can make up a correlation id: who serves one request cannot answer another.
+        # Nobody else can make up a correlation id: a server of one request cannot answer another.
         self._prefix = os.urandom(8).hex()
         self._last = 0
         self._calls: dict[str, _Call] = {}
@@ -105,7 +105,7 @@ class RPCClient:
 
     def open(self, timeout: float | None) -> Deferred[RPCClient]:
         """
-        Begin to consume replies; the channel does this.
+        Begin to consume replies; called by the channel.
 
         @param timeout: How long to wait for the broker, in seconds.
         """
@@ -142,22 +142,22 @@ class RPCClient:
         timeout: float | None = DEFAULT_CALL_TIMEOUT,
     ) -> Deferred[Delivery]:
         """
-        Send a request and wait for its reply. Cancelling the Deferred forgets the call: a request that was not written
-        yet never is, and a reply that comes all the same is dropped.
+        Send a request and wait for its reply. Cancelling the Deferred forgets the call: a request not yet written never
+        is, and a reply that still comes is dropped.
 
         @param exchange: Where to; C{""} is the default exchange, which routes to the queue named C{routing_key}.
-        @param routing_key: For which queue, as the exchange reads it.
+        @param routing_key: Selects the queue, in a way that depends on the exchange.
         @param body: The request: bytes, or a bytearray or memoryview, of which a copy is taken.
         @param properties: Its properties. They are not changed: a copy gets C{correlation_id} and C{reply_to}. With
             C{expiration} the broker drops a request that nobody has taken by then.
-        @param timeout: How long to wait for all of it, in seconds; C{None} for as long as the channel lives.
+        @param timeout: How long to wait in all, in seconds; C{None} for as long as the channel lives.
         @return: Fires with the reply, a L{Delivery} that needs no ack. It fails with
             L{txpika.exceptions.ReturnedError}, at once, when no queue takes the request; with
             L{txpika.exceptions.CallTimeout}; with L{txpika.exceptions.NackError} in confirm mode, when the broker
-            refuses it; with L{txpika.exceptions.MessageTooLarge} when the reply is over C{max_body_size}; with why the
-            channel or the connection ended; with L{txpika.exceptions.ConsumerCancelled} when this client was closed;
-            and with what else L{txpika.channel.Channel.basic_publish} fails with. C{outcome} tells whether the request
-            was sent.
+            refuses it; with L{txpika.exceptions.MessageTooLarge} when the reply is over C{max_body_size}; with the
+            reason when the channel or the connection ended; with L{txpika.exceptions.ConsumerCancelled} when this
+            client was closed; and with whatever else L{txpika.channel.Channel.basic_publish} fails with. C{outcome}
+            tells whether the request was sent.
         @raise ValueError: when an argument is outside its limits, C{properties} have a C{correlation_id} or C{reply_to}
             of their own, or the channel is in transaction mode.
         @raise TypeError: when an argument is of a wrong type.
@@ -186,7 +186,7 @@ class RPCClient:
         Take no more replies: calls that wait for one fail. Harmless when it is closed, or its channel is.
 
         @param timeout: How long to wait for the broker, in seconds.
-        @return: Fires with C{None} when the broker agreed. The channel can have another client then.
+        @return: Fires with C{None} when the broker agreed. The channel can then have another client.
         @raise ValueError: when C{timeout} is not above 0.
         """
         assert self._consumer is not None
@@ -282,15 +282,15 @@ class RPCClient:
         return True
 
     def _ended(self, reason: CloseReason | None) -> None:
-        """There will be no more replies; C{None} when L{close} said so, or somebody else of this program."""
+        """There will be no more replies; C{None} when L{close}, or this program in another way, ended them."""
         self.ended = True
         if self._reason is None:
             self._stop(reason or ConsumerCancelled("the consumer of replies was cancelled"))
 
     def interrupted(self, reason: CloseReason) -> None:
         """
-        The connection is lost, and the channel goes on with another: replies to what was sent will not come. Of a
-        request that was not yet confirmed, or not yet written, its publish is about to tell.
+        The connection is lost, and the channel goes on with another: replies to what was sent will not come. For a
+        request not yet confirmed, or not yet written, the outcome of its publish is about to tell.
         """
         for call in list(self._calls.values()):
             if call.published is None:
@@ -326,8 +326,8 @@ def _correlation_id(message: Delivery | ReturnedMessage) -> str:
 def _request(properties: BasicProperties | None, correlation_id: str) -> BasicProperties:
     """
     @return: Properties of a request; a copy of those given.
-    @raise ValueError: when those given have what is not theirs to say.
-    @raise TypeError: when they are no L{BasicProperties}.
+    @raise ValueError: when those given set what is for the client to set, or cannot be decoded.
+    @raise TypeError: when they are not L{BasicProperties}.
     """
     if properties is None:
         return BasicProperties(correlation_id=correlation_id, reply_to=REPLY_TO)

@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_rpc_server -*-
 """
-Answer requests: the other end of L{txpika.rpc_client}, and of whoever else sets C{reply_to}.
+Answer requests: the other end of L{txpika.rpc_client}, and of any other client that sets C{reply_to}.
 
 Owns what is sent to whom for one request. When requests are handled, how many at once, and how they are acknowledged is
-L{txpika.handling}'s.
+up to L{txpika.handling}.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 #: A reply: its body, or body and properties, or C{None} for none.
 Reply = bytes | bytearray | memoryview | tuple[bytes, BasicProperties] | None
 
-#: What makes a reply of a request.
+#: What makes a reply to a request.
 OnRequest = Callable[[Delivery], Reply | Awaitable[Reply]]
 
-#: What makes a reply of a request whose handler failed.
+#: What makes a reply to a request whose handler failed.
 ToReply = Callable[[Delivery, Exception], Reply]
 
 
@@ -35,23 +35,23 @@ class RPCServer:
 
     The handler returns the body of the reply, or a pair of body and L{BasicProperties}, which are not changed: a copy
     gets the request's C{correlation_id}. The reply goes to the queue in the request's C{reply_to}, by the default
-    exchange, and then the request is acknowledged: who dies in between leaves a request that is handled again. For
+    exchange, and then the request is acknowledged: if the server dies in between, the request is handled again. For
     C{None} no reply is sent; a request without C{reply_to} is handled and gets none.
 
-    A reply whose queue, or whose requester, is gone is dropped by the broker. In confirm mode the request is
-    acknowledged when the broker has taken the reply; one it refuses (C{basic.nack}) counts as a failure of the handler,
-    but for C{error_reply}.
+    A reply whose queue or requester is gone is dropped by the broker. In confirm mode the request is acknowledged when
+    the broker has taken the reply; a refused one (C{basic.nack}) counts as a failure of the handler, except that
+    C{error_reply} is not called.
 
-    A request whose C{reply_to} or C{correlation_id} make no sense (are not UTF-8, or do not decode) cannot be answered,
-    and fails likewise. RabbitMQ 3.10 closes the connection of who replies (541) when C{reply_to} looks like a direct
-    reply-to address and is none of its own; let only those publish requests who do not make that up.
+    A request whose C{reply_to} or C{correlation_id} makes no sense (is not UTF-8, or does not decode) cannot be
+    answered, and fails likewise. RabbitMQ 3.10 closes the connection of the replier (541) when C{reply_to} looks like a
+    direct reply-to address but is none of its own; let only those publish requests who will not make one up.
     """
 
     def __init__(
         self, channel: Channel, handler: OnRequest, on_error: OnError = "reject", error_reply: ToReply | None = None
     ) -> None:
         """
-        @raise TypeError: when C{handler} or C{error_reply} is no function.
+        @raise TypeError: when C{handler} or C{error_reply} is not callable.
         """
         if not callable(handler):
             raise TypeError(f"handler must be callable, not {type(handler).__name__}")
@@ -64,7 +64,7 @@ class RPCServer:
 
     async def answer(self, request: Delivery) -> None:
         """
-        Handle one request, up to its reply; acknowledging it is the consumer's.
+        Handle one request, up to its reply; the consumer acknowledges it.
         """
         properties = request.properties
         address, correlation_id = properties.reply_to, properties.correlation_id
@@ -87,7 +87,7 @@ class RPCServer:
 def _checked(result: object, correlation_id: str | None) -> tuple[bytes, BasicProperties] | None:
     """
     @return: Body and properties of a reply.
-    @raise TypeError: when C{result} is no L{Reply}.
+    @raise TypeError: when C{result} is not a L{Reply}.
     """
     if result is None:
         return None

@@ -2,13 +2,13 @@
 """
 What a program has set up at the broker, so that it can be set up again on a new connection.
 
-Owns which exchanges, queues and bindings there should be (L{Topology}), and what was said on one channel
+Owns which exchanges, queues and bindings there should be (L{Topology}), and what was done on one channel
 (L{ChannelRecord}). It is told which methods have succeeded, and says which to send. Knows no connection, no channel and
-no time: who calls it sends the methods and deals with what fails.
+no time: its caller sends the methods and deals with failures.
 
-It follows what the broker does by itself: with a queue go its bindings; with its last consumer an auto-delete queue;
-with the last binding from it an auto-delete exchange. It sees this program's part only. Of an auto-delete exchange that
-is kept by the bindings of others it believes that it is gone.
+It follows what the broker does by itself: a queue's bindings go with it, an auto-delete queue with its last consumer,
+an auto-delete exchange with the last binding from it. It sees only this program's part: an auto-delete exchange that is
+kept by bindings of others is considered gone.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Binding = Queue.Bind | Exchange.Bind
 
 #: Kind of destination, destination, source, routing key, and the arguments as bytes.
 Identity = tuple[Literal["queue", "exchange"], str, str, str, bytes]
-#: One end of a binding: what it leads to, by its kind, or the exchange it comes from.
+#: One end of a binding: its destination, by kind, or the exchange it comes from.
 End = tuple[Literal["queue", "exchange", "from"], str]
 
-#: How the names begin that the broker keeps for itself (AMQP 0-9-1, C{exchange.declare} and C{queue.declare}).
+#: The prefix of names that the broker reserves for itself (AMQP 0-9-1, C{exchange.declare} and C{queue.declare}).
 RESERVED = "amq."
 
 
@@ -37,8 +37,8 @@ class Step(NamedTuple):
     One thing to do on a new connection.
 
     @ivar method: What to send; it will be answered.
-    @ivar name: What the exchange or queue is called at present, C{""} for a binding. A queue that the broker named has
-        C{""} in C{method.queue}: it will get another name, and L{Topology.renamed} wants to know it.
+    @ivar name: The present name of the exchange or queue, C{""} for a binding. A queue that the broker named has C{""}
+        in C{method.queue}: it will get another name, to be passed to L{Topology.renamed}.
     """
 
     method: Method
@@ -56,7 +56,7 @@ def snapshot(method: _M) -> _M:
 
 def _identity(method: Binding | Queue.Unbind | Exchange.Unbind) -> Identity:
     """
-    What makes two bindings the same one. Of the arguments the order does not matter, on the outermost level, as in
+    What makes two bindings the same. The order of the arguments does not matter on the outermost level, as in
     RabbitMQ's C{sort_field_table}; their types do, so they are compared as bytes: C{1 == True == 1.0}.
     """
     arguments = encode_table(dict(sorted(method.arguments.items())))
@@ -66,7 +66,7 @@ def _identity(method: Binding | Queue.Unbind | Exchange.Unbind) -> Identity:
 
 
 class _Bindings:
-    """All bindings in the order they were made, found by what they are, and by either end."""
+    """All bindings in the order they were made, to be found by identity or by either end."""
 
     def __init__(self) -> None:
         self._numbers = count()
@@ -122,8 +122,8 @@ class _Declared(NamedTuple):
     A queue.
 
     @ivar number: Its place among the queues.
-    @ivar method: With its present name, also when the broker gave it that.
-    @ivar by_broker: The broker gave it that.
+    @ivar method: With its present name, even if the broker chose that.
+    @ivar by_broker: The broker chose the name.
     """
 
     number: int
@@ -133,12 +133,12 @@ class _Declared(NamedTuple):
 
 class Topology:
     """
-    The exchanges, queues and bindings that a program relies on, of all its channels together.
+    The exchanges, queues and bindings that a program relies on, from all its channels together.
 
-    Methods are copied when they are recorded. What program and channel do with theirs afterwards changes nothing here.
+    Methods are copied when they are recorded. Later changes to the originals change nothing here.
 
-    @ivar recovers: Asked whether what a method once set up is to be set up again; C{None} for everything. It is given a
-        method as it was recorded, a queue always with its present name, and must not change it.
+    @ivar recovers: Asked whether what a method once set up is to be set up again; C{None} for everything. It is given
+        the method as recorded, a queue always with its present name, and must not change it.
     """
 
     def __init__(self, recovers: Recovers | None = None) -> None:
@@ -170,12 +170,12 @@ class Topology:
 
     def record(self, method: Method, reply: Method | None = None) -> None:
         """
-        A method has succeeded. Those that set up and take down nothing are ignored; so are passive declarations, what
-        the broker itself has set up, and what concerns a queue whose name is not known.
+        A method has succeeded. Those that set up or take down nothing are ignored; so are passive declarations, what
+        the broker itself has set up, and anything about a queue whose name is not known.
 
-        @param method: With the queue's name in the place of C{""} (L{ChannelRecord.resolve}).
+        @param method: With the queue's name in place of C{""} (L{ChannelRecord.resolve}).
         @param reply: What the broker answered; C{None} when it was not to answer.
-        @raise ValueError: when an argument is out of range, which the broker would not have taken.
+        @raise ValueError: when an argument is out of range, which the broker would not have accepted.
         @raise TypeError: when an argument is of a wrong type.
         """
         match method:
@@ -199,14 +199,14 @@ class Topology:
                 self._remove([_identity(method)])
 
     def consumer_added(self, queue: str) -> None:
-        """@param queue: What a new consumer consumes from, by its present name."""
+        """@param queue: The present name of the queue that a new consumer consumes from."""
         self._consumers[queue] = self._consumers.get(queue, 0) + 1
 
     def consumer_gone(self, queue: str) -> None:
         """
-        A consumer has ended, be it that program, channel, or broker ended it: once for each L{consumer_added}. For a
-        consumer that has ended with its queue too, even though that may be known late, when there is another queue of
-        that name with consumers of its own. What only lost its connection has not ended.
+        A consumer has ended, whether by the program, its channel, or the broker: called once for each
+        L{consumer_added}. Also for a consumer that ended with its queue, even if that is known late, when another queue
+        of that name already has consumers of its own. A consumer that only lost its connection has not ended.
         """
         if _one_less(self._orphans, queue):
             return
@@ -217,8 +217,8 @@ class Topology:
 
     def renamed(self, old: str, new: str) -> None:
         """
-        A queue that the broker names was declared anew. Its bindings follow, also those in a L{plan} that was made
-        before, and so does a routing key that was the queue's name. Harmless when there is no such queue.
+        A queue that the broker names was declared anew. Its bindings follow, even those in a L{plan} made before, and
+        so does a routing key that was the queue's name. Harmless when there is no such queue.
         """
         declared = self._queues.pop(old, None)
         if declared is not None:
@@ -263,7 +263,7 @@ class Topology:
         self._remove(self._bindings.at(("from", name)) + self._bindings.at(("exchange", name)))
 
     def _remove(self, identities: list[Identity]) -> None:
-        """Remove bindings, with the exchanges that go with their last one, with their bindings, and so on."""
+        """Remove bindings, and the exchanges that go with their last one, and the bindings of those, and so on."""
         while identities:
             identity = identities.pop()
             source = identity[2]
@@ -278,9 +278,9 @@ class Topology:
 
     def plan(self) -> list[Step]:
         """
-        @return: What sets up all of it at a broker that has nothing: exchanges, then queues, then bindings, each in
-            the order they were first recorded. Where the filter leaves out a queue that the broker named, its bindings
-            are left out as well.
+        @return: What sets up all of it on an empty broker: exchanges, then queues, then bindings, each in the order
+            they were first recorded. Where the filter leaves out a queue that the broker named, its bindings are left
+            out as well.
         @raise Exception: What the filter raises.
         """
         steps = [Step(method, name) for name, method in self._exchanges.items() if self._wanted(method)]
@@ -323,18 +323,18 @@ def _one_less(counts: dict[str, int], name: str) -> bool:
 
 
 def _own(exchange: str) -> bool:
-    """Whether it may be the program's, and not one that each virtual host has."""
+    """Whether it may be the program's, and not one that every virtual host has."""
     return bool(exchange) and not exchange.startswith(RESERVED)
 
 
 class ChannelRecord:
     """
-    What was said on one channel, so that another can take its place.
+    What was done on one channel, so that another can take its place.
 
     @ivar recovers: As in L{Topology}; asked for each consumer.
     @ivar mode: What was selected, C{"confirm"} or C{"tx"}; C{""} for neither.
-    @ivar last_queue: What C{""} means for a queue on this channel: the one declared last (AMQP 0-9-1, C{queue.bind}).
-        C{""} when there was none, or nobody knows its name.
+    @ivar last_queue: Which queue C{""} means on this channel: the one declared last (AMQP 0-9-1, C{queue.bind}). C{""}
+        when there was none, or its name is not known.
     """
 
     def __init__(self, recovers: Recovers | None = None) -> None:
@@ -353,7 +353,7 @@ class ChannelRecord:
 
     def record(self, method: Method, reply: Method | None = None) -> None:
         """
-        A method has succeeded on this channel. Those that change nothing about a channel are ignored.
+        A method has succeeded on this channel. Those that change nothing about the channel are ignored.
 
         @param reply: What the broker answered; C{None} when it was not to answer.
         """
@@ -373,8 +373,8 @@ class ChannelRecord:
         """
         A consumer was started.
 
-        @param consumer_tag: Its name, also when the broker chose it.
-        @param method: With the queue's name in the place of C{""} (L{resolve}).
+        @param consumer_tag: Its name, even if the broker chose it.
+        @param method: With the queue's name in place of C{""} (L{resolve}).
         """
         consume = snapshot(method)
         consume.consumer_tag = consumer_tag
@@ -392,7 +392,7 @@ class ChannelRecord:
         return None if ended is None else ended[0].queue
 
     def renamed(self, old: str, new: str) -> None:
-        """A queue that the broker names was declared anew; consumers follow, also in L{steps} that were made before."""
+        """A queue that the broker names was declared anew; consumers follow, even in L{steps} made before."""
         if self.last_queue == old:
             self.last_queue = new
         for method, _ in self._consumers.values():
@@ -401,8 +401,8 @@ class ChannelRecord:
 
     def steps(self) -> list[Method]:
         """
-        @return: What makes a new channel like this one, to be sent in this order, each to be answered. A consumer from
-            a queue whose name nobody knows is left out; its tag is in L{consumers}.
+        @return: What makes a new channel like this one, to be sent in this order, each to be answered. A consumer of a
+            queue whose name is not known is left out; its tag is in L{consumers}.
         @raise Exception: What the filter raises.
         """
         steps: list[Method] = []
@@ -424,9 +424,9 @@ class ChannelRecord:
 
     def resolve(self, method: Method) -> Method:
         """
-        Put a name in the place of C{""} for a queue, as the broker would: on the channel that takes this one's place it
-        would not know what was declared last. In C{queue.bind} and C{queue.unbind} a routing key that is empty too
-        becomes that name.
+        Put a name in place of C{""} for a queue, as the broker would: on the channel that takes this one's place, it
+        would not know what was declared last. In C{queue.bind} and C{queue.unbind} an empty routing key becomes that
+        name, too.
 
         @return: Another object, or C{method} itself when there is nothing to do.
         @raise ValueError: when an argument is out of range.
