@@ -2,7 +2,7 @@
 """
 What an instrument is told about: a connection, a message going out, a message that came in.
 
-Owns these records, and the instrument that does nothing. Knows no engine and no loop; whoever observes a connection
+Owns these records, and the instrument that does nothing. Knows no engine and no loop; the observer of a connection
 fills them in. A record lives as long as what it describes. It keeps no message body, which may be large or secret.
 """
 
@@ -29,7 +29,7 @@ Settlement = Literal["ack", "nack", "reject"]
 
 
 class Stopwatch:
-    """The total of some stretches of time, which do not overlap."""
+    """The total of several stretches of time that do not overlap."""
 
     __slots__ = ("_since", "_total")
 
@@ -59,7 +59,7 @@ class Stopwatch:
         return stretch
 
     def total(self, now: float) -> float:
-        """@return: All stretches so far, the one that runs included, in seconds."""
+        """@return: All stretches so far, including the one that is running, in seconds."""
         since = self._since
         return self._total + (0.0 if since is None else max(0.0, now - since))
 
@@ -69,12 +69,12 @@ class Sample(NamedTuple):
     How a connection is right now.
 
     @ivar channels: Open channels.
-    @ivar unconfirmed: Messages written in confirm mode whose outcome the broker has not told.
+    @ivar unconfirmed: Messages written in confirm mode and not yet confirmed.
     @ivar unsettled: Deliveries that wait for an ack, nack or reject.
     @ivar held_bytes: Bytes of messages that wait to be written.
     @ivar blocked: The broker takes no messages.
-    @ivar blocked_seconds: For how long it took none, in total, in seconds.
-    @ivar write_paused_seconds: For how long the transport took no more, in total, in seconds.
+    @ivar blocked_seconds: How long it has taken none, in total, in seconds.
+    @ivar write_paused_seconds: How long the transport has taken no more, in total, in seconds.
     @ivar bytes_sent: Total, in bytes.
     @ivar bytes_received: Total, in bytes.
     """
@@ -92,18 +92,18 @@ class Sample(NamedTuple):
 
 class ObservedConnection:
     """
-    One connection, as an instrument knows it.
+    One connection, as an instrument sees it.
 
-    @ivar host: Name or address of the broker, as the parameters have it. With an endpoint of the program's own this
-        may be neither: see C{peer}.
+    @ivar host: Name or address of the broker, from the parameters. With an endpoint of the program's own it may be
+        neither: see C{peer}.
     @ivar port: Its TCP port, from the same place.
     @ivar virtual_host: The virtual host.
     @ivar name: The C{connection_name}; C{""} when it has none.
-    @ivar peer: Address and port of the transport's other end; C{None} when it has no such thing, as a Unix socket.
+    @ivar peer: Address and port of the transport's other end; C{None} when it has none, as with a Unix socket.
     @ivar reconnects: How many connections of the same factory were open before this one.
     @ivar is_open: The handshake has succeeded, and the connection is not gone.
     @ivar sample: How it is right now, a L{Sample}. May be called from any thread.
-    @ivar notes: Where an instrument keeps what is its own, under itself as the key.
+    @ivar notes: Where an instrument keeps its own data, with itself as the key.
     """
 
     __slots__ = ("host", "is_open", "name", "notes", "peer", "port", "reconnects", "sample", "virtual_host")
@@ -128,11 +128,11 @@ class Publication:
     One message on its way out.
 
     @ivar connection: The L{ObservedConnection}.
-    @ivar channel_number: Of its channel.
-    @ivar exchange: Where it is published to.
-    @ivar routing_key: With which routing key.
-    @ivar size: Of its body, in bytes.
-    @ivar mandatory: It comes back if no queue takes it.
+    @ivar channel_number: That of its channel.
+    @ivar exchange: The exchange it is published to.
+    @ivar routing_key: Its routing key.
+    @ivar size: Size of its body, in bytes.
+    @ivar mandatory: It is returned if no queue takes it.
     @ivar properties: Its L{BasicProperties}, or C{None}. They may be the same for many messages, and are the
         program's: see L{IInstrument.published}.
     @ivar since: When it was published, in seconds of the connection's clock.
@@ -173,7 +173,7 @@ class Publication:
 
     @property
     def notes(self) -> dict[object, Any]:
-        """Where an instrument keeps what is its own, under itself as the key."""
+        """Where an instrument keeps its own data, with itself as the key."""
         if self._notes is None:
             self._notes = {}
         return self._notes
@@ -190,7 +190,7 @@ class Source:
     Where deliveries come from: one consumer, or one C{basic_get}.
 
     @ivar connection: The L{ObservedConnection}; C{None} when it has no instruments.
-    @ivar channel_number: Of the channel.
+    @ivar channel_number: That of the channel.
     @ivar queue: As the program named it; C{""} for the last one declared on the channel.
     @ivar no_ack: Deliveries need not be settled.
     """
@@ -209,11 +209,11 @@ class Arrival:
     One message that came in.
 
     @ivar source: The L{Source} it came from.
-    @ivar consumer_tag: Of the consumer it is for; C{""} for C{basic_get}.
+    @ivar consumer_tag: The consumer it is for; C{""} for C{basic_get}.
     @ivar delivery_tag: The broker's number for it on its channel.
-    @ivar size: Of its body, in bytes.
+    @ivar size: Size of its body, in bytes.
     @ivar since: When it arrived, in seconds of the connection's clock.
-    @ivar waited: How long C{basic_get} took, in seconds; C{None} when it came to a consumer.
+    @ivar waited: How long C{basic_get} took, in seconds; C{None} when it came for a consumer.
     """
 
     __slots__ = (
@@ -259,7 +259,7 @@ class Arrival:
     @property
     def properties(self) -> BasicProperties:
         """
-        Its properties, apart from those of the delivery: what is changed here changes nothing there.
+        Its properties, separate from those of the delivery: changes here do not affect those.
 
         @raise DecodeError: by reading a property, when the publisher's bytes make no sense.
         """
@@ -269,7 +269,7 @@ class Arrival:
 
     @property
     def notes(self) -> dict[object, Any]:
-        """Where an instrument keeps what is its own, under itself as the key."""
+        """Where an instrument keeps its own data, with itself as the key."""
         if self._notes is None:
             self._notes = {}
         return self._notes
@@ -284,7 +284,7 @@ class Arrival:
 def arrival_of(delivery: Delivery) -> Arrival:
     """
     @return: What the instruments of its connection were told about this delivery; without instruments, a record of the
-        same kind in which the queue is missing.
+        same kind without the queue.
     """
     channel = delivery._channel
     if isinstance(channel, Arrival):
@@ -295,7 +295,7 @@ def arrival_of(delivery: Delivery) -> Arrival:
 @implementer(IInstrument)
 class Instrument:
     """
-    Does nothing. Subclass it and override what you want to know; what is not overridden is never called.
+    Does nothing. Subclass it and override the methods you need; the others are never called.
     """
 
     def connected(self, connection: ObservedConnection, seconds: float) -> None:

@@ -2,9 +2,9 @@
 """
 Tell instruments what happens on a connection (L{txpika.interfaces.IInstrument}).
 
-Owns the observed kinds of connection, channel, consumer and delivery, which L{txpika.protocol.AMQPProtocol} uses in the
+Owns the observed kinds of connection, channel, consumer and delivery, which L{txpika.protocol.AMQPProtocol} uses in
 place of the plain ones when it is given an instrument. Without one, nothing here is ever called: the hot paths of the
-engine and of the plain faces know nothing of instruments. Knows no instrument in particular.
+engine and of the plain faces know nothing of instruments. Knows no particular instrument.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ _BYTES = (bytes, bytearray, memoryview)
 
 
 def _nobody(*_event: Any) -> None:
-    """Who hears of an event that no instrument wants to know."""
+    """Takes an event that no instrument wants."""
 
 
 class Instruments:
     """
-    Any number of instruments as one. What one raises is logged once for each method, and kept from all others.
+    Any number of instruments as one. What one raises is logged once for each method, and does not reach the others.
 
-    Each event is an attribute to call, with the arguments that L{IInstrument} names.
+    Each event is a callable attribute, with the arguments that L{IInstrument} names.
 
     @ivar opened: How many connections that share it have been opened.
     """
@@ -68,7 +68,7 @@ class Instruments:
 
     def __init__(self, instruments: Iterable[IInstrument]) -> None:
         """
-        @raise TypeError: when one of them is no L{IInstrument}.
+        @raise TypeError: when one of them is not an L{IInstrument}.
         """
         self._instruments: tuple[Any, ...] = tuple(instruments)
         for each in self._instruments:
@@ -88,7 +88,7 @@ class Instruments:
         self.settled = self._teller("settled")
 
     def _teller(self, name: str) -> Callable[..., None]:
-        """@return: What tells all who want to know of one kind of event."""
+        """@return: What tells one kind of event to all that want it."""
         methods = [
             getattr(each, name)
             for each in self._instruments
@@ -116,7 +116,7 @@ def instruments_of(instrument: Any) -> Instruments:
     """
     @param instrument: An L{IInstrument}, or several of them in an iterable.
     @return: All as one; C{instrument} itself when it is that already.
-    @raise TypeError: when it is something else.
+    @raise TypeError: when it is anything else.
     """
     if isinstance(instrument, Instruments):
         return instrument
@@ -127,9 +127,9 @@ def instruments_of(instrument: Any) -> Instruments:
 
 class WatchedConnection(Connection):
     """
-    The engine's connection, which counts how long its transport takes no more.
+    The engine's connection, with a count of how long its transport takes no more.
 
-    @ivar paused: The stretches of that.
+    @ivar paused: Those stretches of time.
     """
 
     def __init__(self, parameters: ConnectionParameters, clock: Clock, listener: ConnectionListener) -> None:
@@ -151,8 +151,8 @@ class Observer:
     """
     What one connection tells its instruments.
 
-    @ivar core: The engine's connection, to be used by the protocol.
-    @ivar connection: What instruments know of it.
+    @ivar core: The engine's connection, for the protocol to use.
+    @ivar connection: What instruments see of it.
     @ivar told: The instruments.
     """
 
@@ -230,14 +230,14 @@ class Observer:
 
 
 class ObservedArrival(Arrival):
-    """What an observed delivery has for a channel: through it, the delivery is settled."""
+    """Takes the place of the channel in an observed delivery, which is settled through it."""
 
     __slots__ = ()
     source: ObservedSource
 
     @property
     def face(self) -> Channel:
-        """The channel it came on, as its user knows it."""
+        """The channel it came on, as its user sees it."""
         return self.source.channel
 
     def waits_for(self, delivery_tag: int) -> bool:
@@ -268,10 +268,10 @@ class ObservedReply(SettlesNothing, ObservedArrival):
 
 class ObservedSource(Source):
     """
-    A consumer, or a C{basic_get}, whose deliveries instruments hear of.
+    A consumer, or a C{basic_get}, whose deliveries instruments are told of.
 
     @ivar channel: Its channel.
-    @ivar acks: What the channel had them acknowledged with when this was made.
+    @ivar acks: What the channel acknowledged them with when this was made.
     @ivar following: Where the deliveries of a consumer go from here.
     """
 
@@ -303,13 +303,13 @@ class ObservedSource(Source):
         self._observer.told.delivered(arrival)
 
     def settled(self, how: Settlement, delivery_tag: int, multiple: bool, requeue: bool) -> None:
-        """A delivery was; not told where the channel is on another connection by now, for it had no effect."""
+        """A delivery was settled; not told when the channel is on another connection by now, as it had no effect."""
         if self.acks is self.channel.acks:
             self.channel.settled(how, delivery_tag, multiple, requeue)
 
 
 class ObservedConsumer(Consumer):
-    """A consumer whose deliveries pass through its L{ObservedSource}, wherever they go then."""
+    """A consumer whose deliveries pass through its L{ObservedSource}, wherever they go next."""
 
     def __init__(
         self,
@@ -341,10 +341,10 @@ class ObservedConsumer(Consumer):
 
 class ObservedChannel(Channel):
     """
-    A channel whose messages instruments hear of.
+    A channel whose messages instruments are told of.
 
     @ivar unsettled: Deliveries by their tag, until they are settled.
-    @ivar observer: Of its connection.
+    @ivar observer: That of its connection.
     """
 
     def __init__(self, channel: Core, connection: AMQPProtocol, observer: Observer) -> None:
@@ -354,13 +354,13 @@ class ObservedChannel(Channel):
         self.observe(observer)
 
     def observe(self, observer: Observer) -> None:
-        """It is on a connection of which C{observer} tells."""
+        """It is on the connection that C{observer} observes."""
         self.observer = observer
         self._told = observer.told
 
     @property
     def acks(self) -> Acks:
-        """What its deliveries are acknowledged with, by their tags."""
+        """What acknowledges its deliveries, by their tags."""
         return self._core.acks
 
     # Publishing
@@ -505,7 +505,7 @@ class ObservedChannel(Channel):
         return recovering
 
     def settled(self, how: Settlement, delivery_tag: int, multiple: bool, requeue: bool) -> None:
-        """Tell that deliveries were."""
+        """Tell that deliveries were settled."""
         if not multiple:
             self._tell_settled(how, delivery_tag, requeue)
             return

@@ -2,7 +2,7 @@
 """
 What others implement for the engine, as zope interfaces.
 
-Twisted's transports, reactors and Deferreds provide the first four as they stand. Checked where things are wired up and
+Twisted's transports, reactors and Deferreds provide the first four as they are. Checked where things are wired up and
 in tests, never for each frame.
 """
 
@@ -22,7 +22,7 @@ class ITransport(Interface):
     """A stream of bytes to the broker. All calls come from the loop's own thread."""
 
     def write(data: bytes) -> None:
-        """Send C{data}, all of it, in order, some time. May call the producer's C{pauseProducing} before it returns."""
+        """Send all of C{data}, in order, eventually. May call the producer's C{pauseProducing} before it returns."""
 
     def loseConnection() -> None:
         """Send what was written, then close."""
@@ -31,7 +31,7 @@ class ITransport(Interface):
         """Close at once; what was written may be lost."""
 
     def registerProducer(producer: Any, streaming: bool) -> None:
-        """Tell C{producer} to pause when too much is buffered, and to resume when it drained."""
+        """Tell C{producer} to pause when too much is buffered, and to resume when the buffer has drained."""
 
     def pauseProducing() -> None:
         """Stop reading."""
@@ -44,17 +44,17 @@ class ITransport(Interface):
 
 
 class IPromptTransport(ITransport):
-    """A transport that need not wait for the loop to send something."""
+    """A transport that can send without waiting for the loop."""
 
     def writeNow(data: bytes) -> None:
-        """As C{write}, when nothing will follow soon: give it to the socket at once, if nothing waits before it."""
+        """As C{write}, when nothing will follow soon: pass it to the socket at once, if nothing waits before it."""
 
 
 class IDelayedCall(Interface):
     """One pending timer."""
 
     def cancel() -> None:
-        """Make it not happen. Call at most once, before it has happened."""
+        """Stop it. Call at most once, before it has fired."""
 
 
 class IClock(Interface):
@@ -68,7 +68,7 @@ class IClock(Interface):
 
 
 class Clock(Protocol):
-    """L{IClock} as a type: what fits without saying so, e.g. Twisted's own clocks."""
+    """L{IClock} as a type: fits without declaring it, as Twisted's own clocks do."""
 
     def seconds(self) -> float: ...
     def callLater(self, delay: float, callable: Callable[..., Any], /, *args: Any) -> Any: ...
@@ -93,18 +93,18 @@ class ICredentials(Interface):
         """The initial response, sent in C{connection.start-ok}."""
 
     def challenge(mechanism: str, challenge: bytes) -> bytes:
-        """The answer to one C{connection.secure}. Raises L{ValueError} when the mechanism knows no challenge."""
+        """The answer to one C{connection.secure}. Raises L{ValueError} when the mechanism has no challenges."""
 
 
 class IInstrument(Interface):
     """
-    Hears what happens on connections, as it happens: to count it, to time it, to trace it.
+    Is told what happens on connections, as it happens: to count it, to time it, to trace it.
 
-    L{txpika.events.Instrument} does nothing at each event; subclass it, and override what you want to know.
+    L{txpika.events.Instrument} does nothing at each event; subclass it, and override the methods you need.
 
     Durations are seconds of the connection's clock, and never negative. All calls come from the loop's own thread, most
-    of them from inside the hot paths: return soon, and never block. What a method raises is logged once for each method
-    and hurts nobody. No method may use the connection that it is told about.
+    of them on hot paths: return quickly, and never block. What a method raises is logged once for each method and has
+    no other effect. No method may use the connection that it is told about.
     """
 
     def connected(connection: ObservedConnection, seconds: float) -> None:
@@ -116,11 +116,11 @@ class IInstrument(Interface):
 
     def disconnected(connection: ObservedConnection, reason: CloseReason, seconds: float) -> None:
         """
-        A connection is gone, and everything on it has ended. Told once for each that had a transport, also when it
-        never opened.
+        A connection is gone, and everything on it has ended. Told once for each that had a transport, even if it never
+        opened.
 
         @param reason: Why, with the broker's code and text if it gave any.
-        @param seconds: How long it was open; 0.0 when L{connected} was never told of it.
+        @param seconds: How long it was open; 0.0 when L{connected} was never called for it.
         """
 
     def blocked(connection: ObservedConnection, reason: str) -> None:
@@ -139,8 +139,8 @@ class IInstrument(Interface):
 
     def published(publication: Publication) -> None:
         """
-        A program publishes. Nothing is encoded yet: what is put in the place of C{publication.properties} is what will
-        be sent. Put a changed copy there; the object itself is the program's. Exactly one L{outcome} follows.
+        A program publishes. Nothing is encoded yet: what is assigned to C{publication.properties} will be sent. Assign
+        a changed copy; the object itself is the program's. Exactly one L{outcome} follows.
         """
 
     def outcome(publication: Publication, outcome: PublishOutcome, seconds: float, error: BaseException | None) -> None:
@@ -148,22 +148,22 @@ class IInstrument(Interface):
         What became of it.
 
         @param outcome: C{"acked"}, C{"nacked"}, C{"returned"} by the broker, in confirm mode. C{"written"}: it is on
-            its way, and without confirm mode nobody will know more. C{"unknown"}: it was written, and its outcome was
-            never told. C{"not sent"}: no byte of it was written.
+            its way, and without confirm mode nothing more will be known. C{"unknown"}: it was written, and its outcome
+            is not known. C{"not sent"}: no byte of it was written.
         @param seconds: Since L{published}.
-        @param error: What the program is told; C{None} for C{"acked"} and C{"written"}.
+        @param error: The error that the program gets; C{None} for C{"acked"} and C{"written"}.
         """
 
     def delivered(arrival: Arrival) -> None:
         """
-        A message arrived for this program: for a consumer, before its turn there has come, or by C{basic_get}.
+        A message arrived for this program: for a consumer, before its turn there, or by C{basic_get}.
         """
 
     def handling(arrival: Arrival) -> None:
         """
         The function of a consumer is about to be called with it, in a context of its own (C{contextvars}): a variable
-        set here has that value in the function and in all that it awaits, and nowhere else. Not told of a consumer that
-        is iterated over.
+        set here has that value in the function and in all that it awaits, and nowhere else. Not told for a consumer
+        that is iterated over.
         """
 
     def handled(arrival: Arrival, seconds: float, error: BaseException | None) -> None:
@@ -176,8 +176,8 @@ class IInstrument(Interface):
 
     def settled(arrival: Arrival, how: Settlement, requeue: bool, seconds: float) -> None:
         """
-        A delivery was settled, alone or with others at once (C{multiple}); it is told of each. In a transaction it is
-        told when the program says so, once, whatever becomes of the transaction.
+        A delivery was settled, alone or together with others (C{multiple}); told once for each. In a transaction it is
+        told when the program settles it, whatever becomes of the transaction.
 
         @param how: C{"ack"}, C{"nack"} or C{"reject"}.
         @param requeue: It goes back into its queue; C{False} for an ack.
@@ -204,10 +204,10 @@ class IReconnectionStrategy(Interface):
         """There is a transport; the handshake begins."""
 
     def on_transport_disconnected(conn: Any) -> None:
-        """The transport is gone, for whatever reason. L{on_connection_closed} may follow, and may not."""
+        """The transport is gone, for whatever reason. L{on_connection_closed} may or may not follow."""
 
     def on_connection_open(conn: Any) -> None:
         """The handshake is over."""
 
     def on_connection_closed(conn: Any) -> None:
-        """A connection that was open is no more."""
+        """A connection that was open is gone."""
