@@ -1,12 +1,12 @@
 # -*- test-case-name: txpika.test.test_arguments -*-
 """
-The optional arguments of C{queue.declare} and C{basic.consume}, by names that a program can get wrong only loudly.
+The optional arguments of C{queue.declare} and C{basic.consume}, by names that cannot be misspelt silently.
 
-Owns which arguments RabbitMQ has, their units and limits, and which go together. Knows nothing of channels: what is
-made here is a mapping from the names on the wire, and can be given wherever C{arguments} are taken.
+Owns which arguments RabbitMQ has, their units and limits, and which go together. Knows nothing of channels: the result
+is a mapping with the names on the wire as keys, accepted wherever C{arguments} are.
 
 RabbitMQ refuses most wrong combinations with 406, which costs the channel; some cost the connection (541); and some it
-takes, and then does something else than what they say. Here all of them are a L{ValueError} at the line that made them.
+accepts, and then does something other than they say. Here all of them are a L{ValueError} at the line that made them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Overflow = Literal["drop-head", "reject-publish", "reject-publish-dlx"]
 DeadLetterStrategy = Literal["at-most-once", "at-least-once"]
 LeaderLocator = Literal["client-local", "balanced"]
 
-#: The version whose rules hold unless another is named: the oldest that is supported.
+#: The version whose rules apply unless another is named: the oldest supported.
 OLDEST = "3.10"
-#: Longest time RabbitMQ takes for a TTL or an expiry: ten years, in milliseconds.
+#: Longest time RabbitMQ accepts for a TTL or an expiry: ten years, in milliseconds.
 MAX_MILLISECONDS = 315_360_000_000
 #: Largest segment of a stream, in bytes.
 MAX_SEGMENT_SIZE = 3_000_000_000
@@ -45,7 +45,7 @@ _ALWAYS: Version = (0, 0)
 
 
 class _Name(NamedTuple):
-    """One argument: its name on the wire by the type of queue, and since when that type takes it, if not always."""
+    """One argument: its name on the wire by queue type, and since which version that type takes it, if not always."""
 
     wire: dict[str, str]
     since: dict[str, Version]
@@ -55,7 +55,7 @@ def _name(wire: str, *types: str, **since: Version) -> _Name:
     return _Name(dict.fromkeys((*types, *since), wire), since)
 
 
-#: Which argument which type of queue takes. RabbitMQ refuses what belongs to another type.
+#: Which arguments each type of queue takes. RabbitMQ refuses what belongs to another type.
 _NAMES: dict[str, _Name] = {
     "message_ttl": _name("x-message-ttl", "classic", "quorum"),
     "expires": _name("x-expires", "classic", "quorum"),
@@ -113,8 +113,8 @@ class Arguments(Mapping[str, object]):
         @param table: What was given by name.
         @param more: Arguments by their names on the wire.
         @param own: Names on the wire that C{more} must not have.
-        @raise ValueError: when C{more} has one of C{own}, or a value that no table holds.
-        @raise TypeError: when a value is of a type that no table holds.
+        @raise ValueError: when C{more} has one of C{own}, or a value that no table can hold.
+        @raise TypeError: when a value is of a type that no table can hold.
         """
         if more is not None:
             for key in more:
@@ -145,8 +145,8 @@ class QueueArguments(Arguments):
             queue_type="quorum", delivery_limit=5, dead_letter_exchange="orders.dead",
         ))
 
-    What the operator may want to change later belongs into a policy instead (rabbitmq.com/docs/policies): a queue that
-    exists cannot be declared with other arguments (406).
+    What the operator may want to change later belongs in a policy instead (rabbitmq.com/docs/policies): an existing
+    queue cannot be declared with other arguments (406).
 
     Refused as RabbitMQ refuses it (406):
 
@@ -155,19 +155,19 @@ class QueueArguments(Arguments):
      - in C{queue_declare}, a quorum queue or a stream that is exclusive, auto-delete, not durable, or without a name;
      - numbers outside their limits.
 
-    Refused though RabbitMQ takes it, for it then does something else:
+    Refused although RabbitMQ accepts it, because it then does something else:
 
      - C{overflow="reject-publish-dlx"} of a quorum queue: it drops the oldest message, as with C{"drop-head"};
      - C{dead_letter_strategy="at-least-once"} without C{dead_letter_exchange} and C{overflow="reject-publish"}: it is
        C{"at-most-once"} (rabbitmq.com/docs/quorum-queues#dead-lettering);
      - C{delivery_limit=-1} before RabbitMQ 4.0: it drops a message the first time it is given back.
 
-    These are the rules of RabbitMQ 3.10, where a test compares each with a broker. What later versions have changed, by
-    their documentation, goes by C{rabbitmq}: from 4.0 on classic queues take C{leader_locator}, and C{delivery_limit}
-    takes -1; from 4.3 on quorum queues take C{max_priority}, up to 31.
+    These are the rules of RabbitMQ 3.10, where a test compares each with a broker. What later versions have changed,
+    according to their documentation, depends on C{rabbitmq}: from 4.0 on classic queues take C{leader_locator}, and
+    C{delivery_limit} takes -1; from 4.3 on quorum queues take C{max_priority}, up to 31.
 
-    A queue without C{queue_type} is judged as a classic one. On a virtual host whose default type is another
-    (RabbitMQ 3.11 and later) name the type.
+    A queue without C{queue_type} is checked as a classic one. On a virtual host with another default type (RabbitMQ
+    3.11 and later), name the type.
 
     @ivar queue_type: As it was given.
     """
@@ -202,29 +202,30 @@ class QueueArguments(Arguments):
         @param queue_type: C{"classic"}, C{"quorum"} or C{"stream"}.
         @param message_ttl: How long a message may wait, in milliseconds, 0 to ten years; then it is dead-lettered or
             dropped. Classic, quorum.
-        @param expires: The queue is deleted after so many milliseconds without use, 1 to ten years. Classic, quorum.
-        @param max_length: Most messages that are ready. Classic, quorum.
-        @param max_length_bytes: Most bytes of bodies that are ready; of a stream, its size on disk. All types.
-        @param overflow: What happens to a message too many: C{"drop-head"} drops or dead-letters the oldest,
-            C{"reject-publish"} nacks the new one, C{"reject-publish-dlx"} dead-letters the new one too. Classic,
-            quorum (but the last).
+        @param expires: The queue is deleted after this time without use, in milliseconds, 1 to ten years. Classic,
+            quorum.
+        @param max_length: Most messages that may be ready. Classic, quorum.
+        @param max_length_bytes: Most bytes of bodies that may be ready; for a stream, its size on disk. All types.
+        @param overflow: What happens when there is a message too many: C{"drop-head"} drops or dead-letters the oldest,
+            C{"reject-publish"} nacks the new one, C{"reject-publish-dlx"} also dead-letters it. Classic, quorum (except
+            the last).
         @param dead_letter_exchange: Where messages go that are rejected, expired, or too many; C{""} is the default
             exchange. Classic, quorum.
-        @param dead_letter_routing_key: With which routing key; by default their own.
+        @param dead_letter_routing_key: Their routing key from then on; by default their own.
         @param dead_letter_strategy: C{"at-least-once"} keeps a message until its next queue has confirmed it. Quorum.
         @param delivery_limit: A message that is given back more often than this is dead-lettered or dropped. RabbitMQ
-            4.0 and later have a limit of 20 without it, and take -1 for none. Quorum.
-        @param single_active_consumer: Deliver to one of the consumers only, and to another when that one is gone.
+            4.0 and later have a limit of 20 without it, and take -1 for no limit. Quorum.
+        @param single_active_consumer: Deliver to only one of the consumers, and to another when that one is gone.
             Classic, quorum.
-        @param max_priority: Highest priority of messages, 0 to 255 (rabbitmq.com/docs/priority); each costs memory,
-            and more than 10 are rarely of use. Classic; quorum from RabbitMQ 4.3 on, 0 to 31.
+        @param max_priority: Highest priority of messages, 0 to 255 (rabbitmq.com/docs/priority); each costs memory, and
+            more than 10 are rarely useful. Classic; quorum from RabbitMQ 4.3 on, 0 to 31.
         @param max_age: How long messages are kept, as a number with one of the units Y, M (of 30 days), D, h, m, s:
             C{"7D"}. Stream.
-        @param stream_max_segment_size_bytes: Size of its files, 0 to 3,000,000,000 bytes; what is kept is counted in
-            whole ones. Stream.
-        @param initial_cluster_size: On how many nodes it is to have replicas, from 1. Quorum, stream.
-        @param leader_locator: On which node its leader begins: the one that declares it, or, C{"balanced"}, one that
-            has few. Quorum, stream; classic from RabbitMQ 4.0 on.
+        @param stream_max_segment_size_bytes: Size of its files, 0 to 3,000,000,000 bytes; retention works on whole
+            files. Stream.
+        @param initial_cluster_size: On how many nodes to have replicas, from 1. Quorum, stream.
+        @param leader_locator: On which node its leader begins: C{"client-local"}, the one that declares it, or
+            C{"balanced"}, one that has few. Quorum, stream; classic from RabbitMQ 4.0 on.
         @param more: Arguments that are not known here, by their names on the wire.
         @param rabbitmq: The version of the broker, if it is known to be newer than 3.10:
             C{connection.server_properties["version"]}.
@@ -363,10 +364,10 @@ class ConsumerArguments(Arguments):
         await channel.basic_qos(prefetch_count=100)
         await channel.basic_consume("events", on_delivery, arguments=ConsumerArguments(stream_offset="first"))
 
-    Refused as RabbitMQ refuses it: both arguments together (406), C{stream_offset} with C{no_ack} (540, and the
-    connection is closed), and offsets of no legal form (541, the same). A stream is consumed with a prefetch count only
-    (406 without), and takes nothing back: RabbitMQ may close the connection for a C{nack} or C{reject} (540). Say
-    C{stream_offset} for each stream, if only C{"next"}, and the consumer itself does neither.
+    Refused because RabbitMQ refuses it: both arguments together (406), C{stream_offset} with C{no_ack} (540, and the
+    connection is closed), and malformed offsets (541, the same). A stream requires a prefetch count (406 without), and
+    takes nothing back: RabbitMQ may close the connection for a C{nack} or C{reject} (540). Give C{stream_offset} for
+    every stream, even if only C{"next"}, so that the consumer itself does neither.
 
     @ivar of_stream: Only a stream can be consumed with these.
     """
@@ -385,10 +386,10 @@ class ConsumerArguments(Arguments):
         """
         @param priority: Deliver to it before consumers with a lower number, as long as it takes more (default 0,
             rabbitmq.com/docs/consumer-priority). Classic, quorum.
-        @param stream_offset: Where in a stream to begin (rabbitmq.com/docs/streams#consuming): C{"first"} message that
-            is kept, C{"last"} chunk of messages, C{"next"} message to come (the default), an int for that offset, from
-            0, a C{datetime} (without a time zone: UTC) or L{Timestamp} for the chunk of that second, or a time ago as a
-            number and one of the units Y, M, D, h, m, s: C{"1h"}.
+        @param stream_offset: Where in a stream to begin (rabbitmq.com/docs/streams#consuming): the C{"first"} message
+            kept, the C{"last"} chunk of messages, the C{"next"} message to come (the default), an int for that offset,
+            from 0, a C{datetime} (without a time zone: UTC) or L{Timestamp} for the chunk of that second, or how long
+            ago, as a number and one of the units Y, M, D, h, m, s: C{"1h"}.
         @param more: Arguments that are not known here, by their names on the wire.
         @raise ValueError: when a value is outside its limits, or they contradict each other.
         @raise TypeError: when a value is of a wrong type. A bool is no int.
@@ -405,7 +406,7 @@ class ConsumerArguments(Arguments):
 
     def check_consume(self, no_ack: bool) -> None:
         """
-        What L{txpika.channel.Channel.basic_consume} asks.
+        Called by L{txpika.channel.Channel.basic_consume}.
 
         @raise ValueError: when there cannot be such a consumer.
         """

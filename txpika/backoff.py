@@ -2,7 +2,7 @@
 """
 How long to wait before the next attempt to connect.
 
-Owns the numbers and the chance in them. Knows no connection: it is told what happened, and asked for a delay.
+Owns the numbers and their randomness. Knows no connection: it is told what happened, and asked for a delay.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-#: The first delay and the longest, in seconds, before chance takes its part of them.
+#: The first delay and the longest, in seconds, before jitter.
 INITIAL_DELAY = 0.5
 MAX_DELAY = 30.0
-#: Each delay is so many times the one before.
+#: Each delay is this many times the one before.
 FACTOR = 2.0
-#: By chance a delay is shorter, by up to this part of it: programs that lost the same broker in the same moment do not
-#: all come back in the same moment.
+#: A delay is shortened at random by up to this part of it: programs that lost the same broker at the same moment do not
+#: all come back at the same moment.
 JITTER = 0.5
-#: A connection that was open for so long, in seconds, has worked: the next delay is the first one again. One that was
-#: not has been another failed attempt.
+#: A connection that was open for this long, in seconds, has worked: the next delay is the first one again. One that was
+#: not counts as another failed attempt.
 STABLE = 10.0
 
 
 class Backoff:
     """
-    @ivar attempts: How many failed since it last worked.
+    @ivar attempts: How many have failed since it last worked.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Backoff:
         """
         An attempt failed.
 
-        @param hopeless: So will the next, unless somebody changes something: a refused login.
+        @param hopeless: The next will fail too, unless somebody changes something: a refused login.
         """
         self.attempts += 1
         self._hopeless = hopeless
 
     def lost(self, lasted: float) -> None:
-        """@param lasted: How long the connection was open that is lost now, in seconds."""
+        """@param lasted: How long the connection now lost was open, in seconds."""
         self._hopeless = False
         self.attempts = 1 if lasted >= STABLE else self.attempts + 1
 

@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_broker_tap -*-
 """
-C{twist txpika-broker} and C{twistd txpika-broker}: the broker in memory, for any AMQP 0-9-1 client in any language.
+C{twist txpika-broker} and C{twistd txpika-broker}: the in-memory broker, for any AMQP 0-9-1 client in any language.
 
-Owns the options and the life of the process. The broker is L{txpika.testing}'s: for tests and demonstrations, with
-nothing on disk.
+Owns the options and the life of the process. The broker is that of L{txpika.testing}: for tests and demonstrations,
+with nothing on disk.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Options(CommandOptions):
 
     synopsis = "[--listen ENDPOINT] [options]"
     longdesc = (
-        "A broker in memory, for tests and demonstrations: AMQP 0-9-1 as RabbitMQ speaks it, without disk and without"
-        " cluster. What is in it is gone when it ends."
+        "An in-memory broker for tests and demonstrations: AMQP 0-9-1 as RabbitMQ speaks it, without disk or cluster."
+        " Everything in it is gone when it ends."
     )
     optParameters: ClassVar[list[list[Any]]] = []
 
@@ -63,7 +63,7 @@ class Options(CommandOptions):
         self.users[short("user", name)] = password
 
     def opt_virtual_host(self, name: str) -> None:
-        """A virtual host beside /; may be given several times"""
+        """A virtual host besides /; may be given several times"""
         self.virtual_hosts.append(short("virtual-host", name))
 
     def postOptions(self) -> None:

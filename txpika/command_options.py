@@ -2,8 +2,8 @@
 """
 What the options of all commands of C{twist} and C{twistd} have in common.
 
-Owns how wrong ones end the program, with one line, and where a URI comes from. No text and no repr has any part of the
-URI that may hold a password. Knows no command.
+Owns how wrong ones end the program, with one line, and where a URI comes from. No text and no repr shows any part of
+the URI that may hold a password. Knows no command.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COMMON: list[list[Any]] = [
 class CommandOptions(UsageOptions):
     """
     @cvar NAME: That of the command.
-    @ivar drain_timeout: How long an end in good order may take, in seconds.
+    @ivar drain_timeout: How long an orderly end may take, in seconds.
     """
 
     NAME: ClassVar[str]
@@ -72,14 +72,14 @@ class CommandOptions(UsageOptions):
         """
         A URI was given. It is not kept among the options, whose repr would show it.
 
-        @param option: By which, without C{--}.
+        @param option: The option, without C{--}.
         """
         self._given[option] = _parsed(f"--{option}", uri)
 
     def find_uri(self, option: str, variable: str) -> ConnectionParameters:
         """
-        @param option: What gives the URI; with C{-file} behind it, the file that holds it.
-        @param variable: Of the environment, looked at when neither is given.
+        @param option: The option for the URI; with C{-file} after its name, the one for the file that holds it.
+        @param variable: The environment variable used when neither is given.
         @return: Where to connect to.
         @raise UsageError: when there is none, or it is wrong.
         """
@@ -131,7 +131,7 @@ def _content(option: str, path: str) -> str:
 
 
 def check_endpoint(option: str, description: str) -> None:
-    """@raise UsageError: when that is no server endpoint."""
+    """@raise UsageError: when that is not a server endpoint."""
     try:
         # Only its form: the reactor is installed, or chosen, later.
         serverFromString(cast(Any, None), description)

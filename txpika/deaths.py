@@ -1,11 +1,11 @@
 # -*- test-case-name: txpika.test.test_deaths -*-
 """
-What a dead-lettered message tells of its deaths (rabbitmq.com/docs/dlx#effects).
+What a dead-lettered message says about its deaths (rabbitmq.com/docs/dlx#effects).
 
-Owns the reading of the headers C{x-death}, C{x-first-death-*} and C{x-last-death-*}. They are headers like all others:
-a publisher can make them up, and RabbitMQ before 4.0 counts on from what it finds there. So anything may stand in them,
-and what makes no sense is passed over; nothing here raises, but for the L{txpika.exceptions.DecodeError} of properties
-that cannot be read at all.
+Owns the reading of the headers C{x-death}, C{x-first-death-*} and C{x-last-death-*}. They are headers like any others:
+a publisher can make them up, and RabbitMQ before 4.0 counts on from what it finds there. So anything may be in them,
+and what makes no sense is skipped; nothing here raises, except L{txpika.exceptions.DecodeError} for properties that
+cannot be read at all.
 
 Text that is not UTF-8 has surrogates (C{surrogateescape}), as everywhere in a message.
 """
@@ -23,13 +23,13 @@ class Death:
     How often a message was dead-lettered from one queue for one reason; an entry of C{x-death}.
 
     @ivar queue: The queue it was dead-lettered from.
-    @ivar reason: C{"rejected"}, C{"expired"}, C{"maxlen"} or C{"delivery_limit"}; RabbitMQ may know more one day.
+    @ivar reason: C{"rejected"}, C{"expired"}, C{"maxlen"} or C{"delivery_limit"}; RabbitMQ may add more.
     @ivar count: How many times, from 1.
-    @ivar exchange: The exchange it had been published to when that happened first; C{""} for the default one.
+    @ivar exchange: The exchange it had been published to when that first happened; C{""} for the default one.
     @ivar routing_keys: The routing keys it had then, with those of the header C{CC}.
-    @ivar time: When that happened first; C{None} where it is not told.
-    @ivar original_expiration: The property C{expiration} it had then, in milliseconds as digits. RabbitMQ takes it
-        away, so that the message does not expire again. C{None} when there was none.
+    @ivar time: When that first happened; C{None} where it is not known.
+    @ivar original_expiration: The property C{expiration} it had then, in milliseconds as digits. RabbitMQ removes it,
+        so that the message does not expire again. C{None} when there was none.
     """
 
     queue: str
@@ -60,8 +60,8 @@ def x_death(properties: BasicProperties) -> tuple[Death, ...]:
     """
     The deaths of a message, the latest first.
 
-    An entry without a text as C{queue} and C{reason}, or with a C{count} that is no number from 1, is passed over. What
-    else is missing or of a wrong type is C{""}, C{()} or C{None}; without a C{count} it is one.
+    An entry without text as C{queue} and C{reason}, or with a C{count} that is not a number from 1, is skipped.
+    Anything else missing or of a wrong type is C{""}, C{()} or C{None}; without a C{count} it is one.
 
     @param properties: Of the delivery.
     @return: Empty when it was never dead-lettered.
@@ -82,7 +82,7 @@ def x_death_count(properties: BasicProperties, queue: str | None = None, reason:
 
     @param queue: From this queue only.
     @param reason: For this reason only.
-    @return: The sum over its deaths; 0 when there is none like that.
+    @return: The sum over its deaths; 0 when there are no such.
     @raise DecodeError: when the properties make no sense.
     """
     return sum(
@@ -94,7 +94,7 @@ def x_first_death(properties: BasicProperties) -> DeathEvent | None:
     """
     The first time a message was dead-lettered, from C{x-first-death-queue}, C{-reason} and C{-exchange}.
 
-    @return: C{None} when it was never dead-lettered, or the headers are not whole.
+    @return: C{None} when it was never dead-lettered, or the headers are incomplete.
     @raise DecodeError: when the properties make no sense.
     """
     return _event(_headers(properties), "x-first-death-")
@@ -103,10 +103,10 @@ def x_first_death(properties: BasicProperties) -> DeathEvent | None:
 def x_last_death(properties: BasicProperties) -> DeathEvent | None:
     """
     The latest time a message was dead-lettered, from C{x-last-death-queue}, C{-reason} and C{-exchange}. RabbitMQ has
-    them from 3.13 on; for an older one this is the first entry of C{x-death}, whose exchange is the one of the first
-    time from that queue for that reason.
+    them from 3.13 on; with an older one this is the first entry of C{x-death}, whose exchange is that of the first time
+    from that queue for that reason.
 
-    @return: C{None} when it was never dead-lettered, or the headers are not whole.
+    @return: C{None} when it was never dead-lettered, or the headers are incomplete.
     @raise DecodeError: when the properties make no sense.
     """
     event = _event(_headers(properties), "x-last-death-")

@@ -1,6 +1,6 @@
 # -*- test-case-name: txpika.test.test_health -*-
 """
-What a consumer's process tells by HTTP: whether it is well, and its metrics.
+What a consumer's process says over HTTP: whether it is well, and its metrics.
 
 Owns two pages and nothing else. Knows what it reports as functions to call.
 """

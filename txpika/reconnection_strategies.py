@@ -2,10 +2,9 @@
 """
 When a connection of the callback API is made again after it failed or was lost.
 
-Owns the decision and the timer, at most one for each connection. How one connects is the connection's business; a
-strategy calls C{add_timeout(delay, callback)}, C{remove_timeout(id)} and C{reconnect()} of it, and reads one attribute,
-C{user_closed}: true once the program has closed the connection by itself, which is final. One without that attribute
-was never closed so.
+Owns the decision and the timer, at most one for each connection. Connecting is up to the connection; a strategy calls
+its C{add_timeout(delay, callback)}, C{remove_timeout(id)} and C{reconnect()}, and reads one attribute, C{user_closed}:
+true once the program itself has closed the connection, which is final. One without that attribute was never closed so.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from txpika.parameters import seconds
 
 _log = logging.getLogger("txpika.reconnection_strategies")
 
-#: How long a connection stays open before it counts as one that works, in seconds. One that the broker throws out at
-#: once, time after time, must not be made again at the shortest delay each time.
+#: How long a connection stays open before it counts as one that works, in seconds. One that the broker drops at once,
+#: time after time, must not be made again after the shortest delay each time.
 STABLE = 5.0
 
 
 @implementer(IReconnectionStrategy)
 class ReconnectionStrategy:
     """
-    Never connects again. Subclasses say when; they need to write the hooks they want only.
+    Never connects again. Subclasses say when to; they need to write only the hooks they want.
 
     @cvar can_reconnect: Whether it ever connects again.
     """
@@ -62,16 +61,16 @@ class ReconnectionStrategy:
         """The handshake is over."""
 
     def on_connection_closed(self, conn: Any) -> None:
-        """A connection that was open is no more."""
+        """A connection that was open is gone."""
 
 
 class NullReconnectionStrategy(ReconnectionStrategy):
-    """Never connects again, and says so by its name."""
+    """Never connects again, as its name says."""
 
 
 class _Outages:
     """
-    What is remembered of one connection.
+    What is remembered about one connection.
 
     @ivar delay: How long the next wait is before jitter, in seconds.
     @ivar attempts: How many there were since it last worked.
@@ -107,15 +106,15 @@ class SimpleReconnectionStrategy(ReconnectionStrategy):
         random: Callable[[], float] = random.random,
     ) -> None:
         """
-        @param initial_retry_delay: The first delay, in seconds, above 0. It holds again when a connection has stayed
+        @param initial_retry_delay: The first delay, in seconds, above 0. It applies again when a connection has stayed
             open for L{STABLE} seconds.
         @param multiplier: How much longer each delay is than the one before, at least 1.
         @param max_delay: The longest delay, in seconds, at least C{initial_retry_delay}.
-        @param jitter: How much longer, by chance, each wait may be, as a fraction of the delay; at least 0. Programs
-            that all lost the same broker then do not all come back in the same moment.
+        @param jitter: How much longer each wait may be at random, as a fraction of the delay; at least 0. Programs that
+            all lost the same broker then do not all come back at the same moment.
         @param clock: Seconds since some fixed moment.
         @param random: A number from 0 up to 1.
-        @raise TypeError: when one of the numbers is none.
+        @raise TypeError: when one of the numbers is not a number.
         @raise ValueError: when one is outside its limits.
         """
         self.initial_retry_delay = seconds("initial_retry_delay", initial_retry_delay)

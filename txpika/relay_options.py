@@ -2,7 +2,7 @@
 """
 The options of C{twist txpika-relay}.
 
-Owns their names, defaults and limits. All is checked here, before anything is dialled; what is wrong ends the program
+Owns their names, defaults and limits. Everything is checked here, before anything is dialled; errors end the program
 with one line, see L{txpika.command_options}.
 """
 
@@ -19,7 +19,7 @@ from txpika.relay import DEFAULT_WINDOW
 
 NAME = "txpika-relay"
 
-#: The variables that hold the URIs, when no options do.
+#: The environment variables that hold the URIs when no options do.
 SOURCE_VARIABLE = "TXPIKA_SOURCE_URI"
 TARGET_VARIABLE = "TXPIKA_TARGET_URI"
 
@@ -43,9 +43,9 @@ class Options(CommandOptions):
     synopsis = "--queue QUEUE --exchange EXCHANGE [options]"
     longdesc = (
         "Moves messages from a queue on one broker to an exchange on another, each at least once: it is acknowledged"
-        " when the target has confirmed it. Where the brokers are, and the passwords, come from"
+        " when the target has confirmed it. Addresses and passwords of the brokers come from"
         f" {SOURCE_VARIABLE} and {TARGET_VARIABLE}, from files, or from --source-uri and --target-uri, which others on"
-        " this machine can see. SIGTERM: no more messages, those under way are finished, and it exits with 0."
+        " this machine can see. On SIGTERM it takes no more messages, finishes those under way, and exits with 0."
     )
 
     optParameters: ClassVar[list[list[Any]]] = [
@@ -53,9 +53,9 @@ class Options(CommandOptions):
         ["target-uri-file", None, None, "The same for the target"],
         ["queue", None, None, "Queue that messages are taken from"],
         ["exchange", None, None, "Exchange that they go to, '' for the default exchange"],
-        ["routing-key", None, None, "Routing key of all of them; without, each keeps its own"],
+        ["routing-key", None, None, "Routing key for all of them; without it, each keeps its own"],
         ["window", None, DEFAULT_WINDOW, "Messages under way at a time"],
-        ["name", None, "", "What this relay is called in the headers of messages; made of both ends by default"],
+        ["name", None, "", "Name of this relay in message headers; by default made from both ends"],
         ["declare-source", None, None, "TOML or JSON file with what to declare at the source first"],
         ["declare-target", None, None, "The same for the target"],
         *COMMON,

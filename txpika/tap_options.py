@@ -2,7 +2,7 @@
 """
 The options of C{twist txpika-consumer}.
 
-Owns their names, defaults and limits. All is checked here, before anything is dialled; what is wrong ends the program
+Owns their names, defaults and limits. Everything is checked here, before anything is dialled; errors end the program
 with one line, see L{txpika.command_options}.
 """
 
@@ -20,7 +20,7 @@ from txpika.queue_consumer import POLICIES, Policy, Terms
 
 NAME = "txpika-consumer"
 
-#: The variable that holds the URI, when no option does.
+#: The environment variable that holds the URI when no option does.
 VARIABLE = "TXPIKA_URI"
 
 DEFAULT_PREFETCH = 100
@@ -29,7 +29,7 @@ DEFAULT_PREFETCH = 100
 class Options(CommandOptions):
     """
     @ivar parameters: Where to connect to.
-    @ivar queues: From which queues to consume.
+    @ivar queues: The queues to consume from.
     @ivar source: Where the handler comes from.
     @ivar terms: How the queues are consumed.
     """
@@ -41,16 +41,16 @@ class Options(CommandOptions):
 
     synopsis = "--queue QUEUE --handler PACKAGE.MODULE.CALLABLE [options]"
     longdesc = (
-        "Calls a handler with each message from RabbitMQ queues, and comes back when the broker does."
-        f" Where the broker is, and the password, come from {VARIABLE}, from --uri-file, or from --uri, which others"
-        " on this machine can see. SIGTERM: no more messages, those at work are finished, and it exits with 0."
+        "Calls a handler with each message from RabbitMQ queues, and reconnects when the broker is back."
+        f" Address and password of the broker come from {VARIABLE}, from --uri-file, or from --uri, which others"
+        " on this machine can see. On SIGTERM it takes no more messages, finishes those under way, and exits with 0."
     )
 
     optParameters: ClassVar[list[list[Any]]] = [
         ["uri-file", None, None, "File that holds the AMQP URI and nothing else"],
-        ["handler", None, None, "What is called with each delivery; a class or name() is called once to make it"],
+        ["handler", None, None, "Called with each delivery; a class, or name(), is called once to make the handler"],
         ["prefetch", None, DEFAULT_PREFETCH, "Messages sent ahead for each queue, 0 for no limit"],
-        ["concurrency", None, 0, "Messages handled at once for each queue, 0 for no limit but --prefetch"],
+        ["concurrency", None, 0, "Messages handled at once for each queue, 0 to be limited only by --prefetch"],
         ["on-error", None, POLICIES[0], f"What becomes of a message whose handler failed: {', '.join(POLICIES)}"],
         ["declare", None, None, "TOML or JSON file with exchanges, queues and bindings to declare first"],
         *COMMON,

@@ -1,10 +1,10 @@
 # -*- test-case-name: txpika.test.test_memory_network -*-
 """
-A broker in memory, for tests of programs that use RabbitMQ.
+An in-memory broker, for tests of programs that use RabbitMQ.
 
-It is a broker for tests and demonstrations, and nothing else: it keeps nothing on disk, and knows no cluster.
-L{MemoryBroker} is the broker; L{MemoryNetwork} and L{connected_channel} give clients of it without reactor and socket;
-L{BrokerFactory} lets it listen, for any client in any language. Not imported by anything else in txpika.
+It is for tests and demonstrations only: it keeps nothing on disk, and knows no cluster. L{MemoryBroker} is the broker;
+L{MemoryNetwork} and L{connected_channel} give clients of it without reactor or socket; L{BrokerFactory} lets it listen,
+for any client in any language. Not imported by anything else in txpika.
 """
 
 from __future__ import annotations

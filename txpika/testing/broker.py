@@ -1,20 +1,20 @@
 # -*- test-case-name: txpika.test.test_memory_network -*-
 """
-A broker in memory, as RabbitMQ seen from a client: for tests, first steps and demonstrations.
+An in-memory broker that looks like RabbitMQ to clients: for tests, first steps and demonstrations.
 
 Owns users, virtual hosts and connections, and what a test may look at. Knows a clock and transports, and no loop.
 
-It is RabbitMQ 3.10 to its clients, texts of errors and all, but for this:
+To its clients it is RabbitMQ 3.10, error texts included, with these exceptions:
 
  - it keeps nothing on disk, and knows no cluster, no policies and no plugins;
  - all queues are classic ones: C{x-queue-type} C{quorum} and C{stream} are refused as an unknown type is;
  - a user may do everything in a virtual host that it may enter;
- - things happen in the order in which clients ask for them, also between channels and connections, and at once: when
-   a queue's single active consumer is cancelled, the next one gets what waits then, in RabbitMQ when something else
+ - things happen at once and in the order in which clients ask for them, even across channels and connections: when a
+   queue's single active consumer is cancelled, the next one gets what waits right then, in RabbitMQ when something else
    happens to the queue;
- - where RabbitMQ drops a connection without a word (limits that are none, methods that do not exist, arguments that
-   make no sense), C{connection.close} says what it was; frames out of place have the codes of the specification;
- - bytes after the properties of a message are let pass, where RabbitMQ ends with an internal error;
+ - where RabbitMQ drops a connection without a word (invalid limits, methods that do not exist, arguments that make no
+   sense), C{connection.close} says why; frames out of place get the codes of the specification;
+ - bytes after the properties of a message are accepted, where RabbitMQ fails with an internal error;
  - names must be UTF-8 without NUL; routing keys of messages may be any bytes.
 """
 
@@ -39,7 +39,7 @@ from txpika.testing.virtual_host import VirtualHost
 
 
 class _Turns:
-    """The clock of what has timers of its own: what they make connections say leaves when they have fired."""
+    """The clock for parts with timers of their own: what those make connections send leaves when they have fired."""
 
     def __init__(self, clock: Clock, flush: Callable[[], None]) -> None:
         self.seconds = clock.seconds
@@ -56,7 +56,7 @@ class _Turns:
 
 class MemoryBroker:
     """
-    A broker that is here.
+    The broker.
 
     Give its connections a transport with L{connect}; L{txpika.testing.memory} does it without a network and
     L{txpika.testing.tcp} with one.
@@ -66,7 +66,7 @@ class MemoryBroker:
     @ivar virtual_hosts: By name.
     @ivar connections: Those whose transport is open, in the order they came.
     @ivar faults: What else may happen to clients.
-    @ivar published: The last messages that clients published, the latest at the end; C{None} when they are not kept.
+    @ivar published: The last messages that clients published, the latest at the end; C{None} when none are kept.
     @ivar inspector: Checks properties.
     @ivar dirty: Connections with something to send.
     @ivar reply_channels: Who takes replies directly, by virtual host and routing key.
@@ -106,17 +106,17 @@ class MemoryBroker:
     # What there is
 
     def add_user(self, name: str, password: str) -> None:
-        """Another user, or another password of one."""
+        """Add a user, or change the password of one."""
         self._users[name] = password
 
     def add_virtual_host(self, name: str) -> VirtualHost:
-        """@return: The new one, or the one that is there."""
+        """@return: The new one, or the existing one."""
         if name not in self.virtual_hosts:
             self.virtual_hosts[name] = VirtualHost(name, self._turns, self._orphaned)
         return self.virtual_hosts[name]
 
     def restrict(self, user: str, virtual_hosts: Iterable[str]) -> None:
-        """C{user} may enter these virtual hosts only."""
+        """C{user} may enter only these virtual hosts."""
         self._admitted[user] = frozenset(virtual_hosts)
 
     def knows(self, user: str, password: str) -> bool:
@@ -142,14 +142,15 @@ class MemoryBroker:
         return connection
 
     def flush(self) -> None:
-        """Let go what connections have to send. Called at the end of whatever may have made them say something."""
+        """Send what connections have to send. Called at the end of anything that may have given them something to
+        send."""
         while self.dirty:
             dirty, self.dirty = self.dirty, []
             for connection in dirty:
                 connection.flush()
 
     def close(self) -> None:
-        """Drop all connections, and with them what they have; durable things stay."""
+        """Drop all connections, with everything that belongs to them; durable things stay."""
         self.faults.drop_connections()
 
     def _orphaned(self, consumers: list[Consumer]) -> None:
@@ -197,7 +198,7 @@ class MemoryBroker:
     def published_to(self, exchange: str, routing_key: str | None = None) -> list[Message]:
         """
         @param routing_key: C{None} for any.
-        @return: The messages, of those that L{published} has kept, that were published like that.
+        @return: Those of the messages kept in L{published} that were published there.
         """
         return [
             each

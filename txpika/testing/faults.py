@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_memory_network -*-
 """
-What a test lets happen on the broker in memory: alarms, refusals, cut connections.
+What a test can make happen on the in-memory broker: alarms, refusals, cut connections.
 
 Owns what is to happen next, and does what is to happen now. Each method takes effect at once; the bytes are on their
-way to the clients when it returns. Knows connections, channels and queues as the broker has them.
+way to the clients when it returns. Knows the broker's connections, channels and queues.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Faults:
 
     @ivar alarm: Why connections that publish are blocked; C{None} when they are not.
     @ivar confirms_held: Confirmations are held back.
-    @ivar nacks: So many more messages are refused.
+    @ivar nacks: How many more messages are to be refused.
     @ivar refusing: New connections are dropped at once.
     """
 
@@ -42,15 +42,15 @@ class Faults:
 
     def block(self, reason: str = "low on memory") -> None:
         """
-        Send C{connection.blocked} to every connection that understands it. It does no more: what they publish all the
-        same is taken. L{raise_alarm} is what RabbitMQ does.
+        Send C{connection.blocked} to every connection that understands it, and nothing more: what they still publish is
+        taken. L{raise_alarm} is what RabbitMQ does.
         """
         for connection in self._open():
             connection.block(reason)
         self._broker.flush()
 
     def unblock(self) -> None:
-        """Send C{connection.unblocked} to those that were told that they are blocked; the alarm, if any, is over."""
+        """Send C{connection.unblocked} to those that were told they are blocked; the alarm, if any, is over."""
         self.alarm = None
         for connection in self._open():
             connection.unblock()
@@ -58,16 +58,16 @@ class Faults:
 
     def raise_alarm(self, reason: str = "low on memory") -> None:
         """
-        A resource alarm, until L{unblock}. A connection is told so when it publishes the next time; of what it sends
-        from that message on nothing is read, as if the broker had stopped reading its socket
-        (rabbitmq.com/docs/alarms). Connections that only consume notice nothing.
+        A resource alarm, until L{unblock}. A connection is told when it next publishes; nothing it sends from that
+        message on is read, as if the broker had stopped reading its socket (rabbitmq.com/docs/alarms). Connections that
+        only consume notice nothing.
         """
         self.alarm = reason
 
     # Publishing
 
     def nack_next(self, count: int) -> None:
-        """Refuse the next C{count} messages, on channels in confirm mode: they come to no queue."""
+        """Refuse the next C{count} messages, on channels in confirm mode: they reach no queue."""
         self.nacks = count
 
     def refuses(self, message: Message) -> bool:
@@ -81,7 +81,7 @@ class Faults:
         """
         Hold back all confirmations.
 
-        @param seconds: Until L{release_confirms} is called by itself; C{None} for never.
+        @param seconds: After this time L{release_confirms} is called automatically; C{None} for never.
         """
         self.confirms_held = True
         self._stop_release()
@@ -89,7 +89,7 @@ class Faults:
             self._release = self._broker.clock.callLater(seconds, self._released)
 
     def release_confirms(self) -> None:
-        """Send what was held back, in its order, and hold back no more."""
+        """Send what was held back, in order, and hold back no more."""
         self._stop_release()
         self.confirms_held = False
         for connection in self._open():
@@ -119,7 +119,7 @@ class Faults:
 
     def drop_after_received(self, frames: int, connection: ServerConnection | None = None) -> None:
         """
-        Close the transport without a word after so many more frames of the client; the last one still takes effect.
+        Close the transport without a word after this many more frames from the client; the last one still takes effect.
 
         @param frames: From 1. Those of a handshake are not counted.
         @param connection: Which; C{None} for the next that opens.
@@ -128,7 +128,8 @@ class Faults:
 
     def drop_after_sent(self, methods: int, connection: ServerConnection | None = None) -> None:
         """
-        Close the transport without a word after so many more methods to the client; a message belongs to its method.
+        Close the transport without a word after this many more methods to the client; a message counts as part of its
+        method.
 
         @param methods: From 1. Those of a handshake are not counted.
         @param connection: Which; C{None} for the next that opens.
@@ -174,7 +175,7 @@ class Faults:
 
     def cancel_consumers(self, queue: str, tag: str | None = None, virtual_host: str = "/") -> int:
         """
-        Cancel consumers of a queue, as when a node of a cluster goes.
+        Cancel consumers of a queue, as when a cluster node goes down.
 
         @param tag: Which; C{None} for all.
         @return: How many.
@@ -190,7 +191,7 @@ class Faults:
         return len(chosen)
 
     def forget_queue(self, name: str, virtual_host: str = "/") -> None:
-        """Delete a queue with all that is in it; its consumers are cancelled."""
+        """Delete a queue with all its messages; its consumers are cancelled."""
         queue = self._broker.queue(name, virtual_host)
         self._broker.virtual_hosts[virtual_host].delete_queue(queue)
         self._broker.flush()

@@ -1,9 +1,9 @@
 # -*- test-case-name: txpika.test.test_memory_network -*-
 """
-Clients and the broker in memory in one process, without reactor, socket or waiting.
+Clients and the in-memory broker in one process, without reactor, socket or waiting.
 
-Owns a clock, and the bytes on their way: they move when a test says so, and time passes when it says so. A channel is
-one of Twisted's, as C{txpika.connect} gives it::
+Owns a clock, and the bytes on their way: bytes move and time passes when a test says so. A channel is an ordinary one,
+of the kind that a connection from C{txpika.connect} has::
 
     network, channel = connected_channel()
     network.result_of(channel.queue_declare("work"))
@@ -34,20 +34,20 @@ from txpika.testing.connection import ServerConnection
 
 _T = TypeVar("_T")
 
-#: A producer pauses when so many bytes are on their way, as with a transport of Twisted.
+#: A producer pauses when this many bytes are on their way, as with Twisted's transports.
 HIGH_WATER = 64 * 1024
-#: One turn of L{MemoryNetwork.pump} moves at most so many bytes in one direction, as one read from a socket.
+#: One turn of L{MemoryNetwork.pump} moves at most this many bytes in one direction, as one read from a socket.
 MAX_READ = 64 * 1024
 
 
 class NothingHappens(AssertionError):
-    """What was waited for did not come, and nothing is on its way that could bring it."""
+    """What was waited for did not come, and nothing on its way could bring it."""
 
 
 @implementer(ITransport, IPushProducer)
 class _End:
     """
-    One end of a connection: a transport for who has it.
+    One end of a connection: a transport for its owner.
 
     @ivar peer: The other one.
     @ivar receive: Takes what arrives here.
@@ -158,12 +158,12 @@ class MemoryNetwork:
     """
     @ivar clock: The time of clients and broker.
     @ivar broker: The broker.
-    @ivar reachable: Whether who connects gets there; else its connection is refused.
+    @ivar reachable: Whether new connections succeed; else they are refused.
     """
 
     def __init__(self, broker: MemoryBroker | None = None, clock: Clock | None = None) -> None:
         """
-        @param broker: By default a new one, which keeps the last 1,000 messages that were published.
+        @param broker: By default a new one, which keeps the last 1,000 messages published.
         @param clock: The broker's; by default a new one, or that of C{broker}.
         """
         if clock is None:
@@ -205,7 +205,7 @@ class MemoryNetwork:
         return succeed(protocol)
 
     def connect(self, parameters: str | ConnectionParameters | None = None) -> AMQPProtocol:
-        """@return: A connection that is open."""
+        """@return: An open connection."""
         protocol: AMQPProtocol = self.result_of(self.dial(AMQPFactory(parameters, self.clock)))
         return self.result_of(protocol.when_open())
 
@@ -217,7 +217,7 @@ class MemoryNetwork:
 
     def pump(self) -> bool:
         """
-        Move bytes to and fro until none are left that anybody reads. Timers that are due now fire, too.
+        Move bytes to and fro until none are left that anybody reads. Timers due now fire, too.
 
         @return: Whether there were any.
         """
@@ -245,12 +245,12 @@ class MemoryNetwork:
 
     def result_of(self, waited: Awaitable[_T]) -> _T:
         """
-        L{pump}, and look what came of it.
+        L{pump}, and return what came of it.
 
         @param waited: A Deferred or a coroutine.
-        @return: Its result. An exception it failed with is raised.
-        @raise NothingHappens: when there is none yet. Let time pass by L{advance} if that is what it waits for, and
-            look at the same Deferred again.
+        @return: Its result. If it failed, the exception is raised.
+        @raise NothingHappens: when there is none yet. If it waits for time to pass, use L{advance}, and call this again
+            with the same Deferred.
         """
         results: list[Any] = []
         if isinstance(waited, Deferred):
@@ -278,7 +278,7 @@ class MemoryNetwork:
         return result
 
     def cut(self) -> None:
-        """The network fails: all connections are lost at once, with all that is on its way."""
+        """The network fails: all connections are lost at once, with everything on its way."""
         ends, self._ends = self._ends, []
         for end in ends:
             end.end(Failure(ConnectionLost()))

@@ -85,12 +85,12 @@ class Message:
 
     @property
     def exchange(self) -> str:
-        """Where it was published to."""
+        """The exchange it was published to."""
         return self.route.exchange
 
     @property
     def routing_key(self) -> str:
-        """With which routing key."""
+        """The routing key it was published with."""
         return self.route.routing_key
 
     @property
