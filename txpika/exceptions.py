@@ -156,8 +156,8 @@ class TLSVerifyError(TLSError):
 
 class AuthenticationError(HandshakeError):
     """
-    The broker refused the credentials, or offers no mechanism they can answer; or the credentials, or the function for
-    them, failed (then C{initiator} is C{"local"}).
+    The broker refused the credentials (C{initiator} is C{"peer"}). Or it offers no mechanism they can answer, or the
+    credentials, or the function for them, failed (C{"local"}).
     """
 
 

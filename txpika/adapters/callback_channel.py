@@ -536,7 +536,7 @@ class Channel:
 
     def dropped(self, error: MessageTooLarge) -> None:
         """A message was too large, and is not handed over."""
-        _log.error("rejected: %s", error)
+        _log.error("not handed over: %s", error)
 
     def flow_changed(self, active: bool) -> None:
         """The broker stopped publishes, or lets them go on."""

@@ -34,7 +34,7 @@ class Memory:
         before, self.largest = self.largest, 1 << (size - 1).bit_length()
         if 4 * before < MAX_BLOCK:
             with suppress(MemoryError):
-                bytes(min(4 * self.largest, MAX_BLOCK))  # larger than any before: mapped separately, and no page is touched
+                bytes(min(4 * self.largest, MAX_BLOCK))  # larger than any before: mapped apart, and no page is touched
 
 
 #: The one of this process.

@@ -416,7 +416,7 @@ class ManyUnackedTests(FlatTestCase):
         peer.send(b"".join(deliver(1, "n", tag, b"x") for tag in range(2, 5002)))
         peer.send(deliver(1, "t", 5002, b"x") + deliver(1, "t", 5003, b"x") + deliver(1, "t", 5004, b"x"))
         self.got[0].ack()
-        self.assertLess(count_lines(self.got[2].ack), 2 * LEAP + 100)
+        self.assertLess(count_lines(self.got[2].ack), 3 * LEAP)  # to pass over each: 10,000 lines
         self.assertEqual(peer.connection.channels[1].acks._settled, 5001)
 
 

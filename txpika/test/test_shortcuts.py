@@ -216,7 +216,7 @@ class ShortcutTests(SynchronousTestCase):
         routes = [content(1, Basic.Deliver("t", tag, False, "", f"key{tag}"), b"x", b"\0\0") for tag in range(2, 52)]
         calls = count_calls(lambda: self.peer.send(b"".join(routes)))
         self.assertEqual(len(self.bodies()[0]), 51)
-        self.assertLess(calls, 10 * len(routes))
+        self.assertLess(calls, 11 * len(routes))  # PyPy makes a few more than CPython
 
     def test_a_number_that_is_used_again(self) -> None:
         self.channels[0].close()
