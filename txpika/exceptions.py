@@ -224,9 +224,20 @@ class ReturnedError(PublishError):
 
 
 class OutcomeUnknown(PublishError, CloseReason):
-    """The message was written, and channel or connection ended before the broker answered; C{__cause__} is why."""
+    """
+    The message was written, and channel or connection ended before the broker answered; C{__cause__} is why. Always one
+    of the two kinds below.
+    """
 
     outcome: Outcome = "unknown"
+
+
+class ConnectionOutcomeUnknown(OutcomeUnknown, AMQPConnectionError):
+    """L{OutcomeUnknown}, as the connection ended: caught with whatever else says so."""
+
+
+class ChannelOutcomeUnknown(OutcomeUnknown, ChannelError):
+    """L{OutcomeUnknown}, as the channel ended: caught with whatever else says so."""
 
 
 class OutboundBufferFull(PublishError):

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Self
 from txpika.adapters.blocking_consumers import Consumer, Iterated, Message
 from txpika.adapters.blocking_methods import BlockingMethods
 from txpika.adapters.blocking_publishing import Many
-from txpika.adapters.checking import Arguments, OnMessage, need_callback, refuse_ticket
+from txpika.adapters.checking import Arguments, OnMessage, need_callback, refuse_ticket, why
 from txpika.adapters.methods import get_ok_of, return_of
 from txpika.core.acks import check_tag
-from txpika.exceptions import CloseReason, MessageTooLarge, UnknownConsumerTag
+from txpika.exceptions import CloseReason, MessageTooLarge, StaleDelivery, UnknownConsumerTag
 from txpika.message import Delivery, ReturnedMessage
 from txpika.parameters import seconds
 from txpika.spec import Basic, BasicProperties
@@ -158,13 +158,14 @@ class BlockingChannel(BlockingMethods):
         @param delivery_tag: 0 with C{multiple} for all that were handed over.
         @param multiple: Settle all unsettled ones of this channel before it, too.
         @raise StaleDelivery: when there is nothing to acknowledge under that tag.
+        @raise CloseReason: when the channel has ended.
         """
         check_tag(delivery_tag)
         if multiple and not delivery_tag:
             check_bit(multiple, "basic.ack: multiple")
-            self._waiter.send(self._settle_seen, self._core.acks.ack)
+            self._settle(self._settle_seen, self._core.acks.ack)
         else:
-            self._waiter.send(self._core.acks.ack, delivery_tag, multiple)
+            self._settle(self._core.acks.ack, delivery_tag, multiple)
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """C{basic.nack} of RabbitMQ. @raise StaleDelivery: as L{basic_ack}."""
@@ -172,14 +173,20 @@ class BlockingChannel(BlockingMethods):
         if multiple and not delivery_tag:
             check_bit(multiple, "basic.nack: multiple")
             check_bit(requeue, "basic.nack: requeue")
-            self._waiter.send(self._settle_seen, partial(self._core.acks.nack, requeue=requeue))
+            self._settle(self._settle_seen, partial(self._core.acks.nack, requeue=requeue))
         else:
-            self._waiter.send(self._core.acks.nack, delivery_tag, multiple, requeue)
+            self._settle(self._core.acks.nack, delivery_tag, multiple, requeue)
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """C{basic.reject}. @raise StaleDelivery: as L{basic_ack}."""
         check_tag(delivery_tag)
-        self._waiter.send(self._core.acks.reject, delivery_tag, requeue)
+        self._settle(self._core.acks.reject, delivery_tag, requeue)
+
+    def _settle(self, settle: Callable[..., object], *arguments: object) -> None:
+        try:
+            self._waiter.send(settle, *arguments)
+        except StaleDelivery as error:
+            raise why(error) from None
 
     def _settle_seen(self, settle: Callable[[int, bool], object]) -> None:
         """

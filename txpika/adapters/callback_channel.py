@@ -14,10 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from txpika import frames
-from txpika.adapters.checking import Arguments, OnMessage, check_callback, refuse_ticket
+from txpika.adapters.checking import Arguments, OnMessage, check_callback, refuse_ticket, why
 from txpika.adapters.methods import deliver_of, get_ok_of, return_of
 from txpika.core.acks import check_tag
-from txpika.exceptions import ChannelClosed, CloseReason, MessageTooLarge, NackError, ReturnedError
+from txpika.exceptions import ChannelClosed, CloseReason, MessageTooLarge, NackError, ReturnedError, StaleDelivery
 from txpika.message import Delivery, ReturnedMessage
 from txpika.spec import Basic, BasicProperties, Exchange, Method, Queue
 from txpika.spec import Channel as Methods
@@ -481,19 +481,33 @@ class Channel:
             self._callbacks.process(self.channel_number, result, self, frame)
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
-        """C{basic.ack}. @raise StaleDelivery: when there is nothing to acknowledge under that tag."""
+        """
+        C{basic.ack}.
+
+        @raise StaleDelivery: when there is nothing to acknowledge under that tag.
+        @raise CloseReason: when the channel has ended.
+        """
         check_tag(delivery_tag)
-        self._core.acks.ack(delivery_tag, multiple)
+        try:
+            self._core.acks.ack(delivery_tag, multiple)
+        except StaleDelivery as error:
+            raise why(error) from None
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """C{basic.nack} of RabbitMQ. @raise StaleDelivery: as L{basic_ack}."""
         check_tag(delivery_tag)
-        self._core.acks.nack(delivery_tag, multiple, requeue)
+        try:
+            self._core.acks.nack(delivery_tag, multiple, requeue)
+        except StaleDelivery as error:
+            raise why(error) from None
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """C{basic.reject}. @raise StaleDelivery: as L{basic_ack}."""
         check_tag(delivery_tag)
-        self._core.acks.reject(delivery_tag, requeue)
+        try:
+            self._core.acks.reject(delivery_tag, requeue)
+        except StaleDelivery as error:
+            raise why(error) from None
 
     def basic_recover(self, callback: OnReply = None, requeue: bool = True) -> None:
         """

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from txpika.exceptions import AMQPError, CloseReason, StaleDelivery
+
 #: Called with the channel, C{Basic.Deliver} or C{Basic.GetOk}, the properties and the body of a message.
 OnMessage = Callable[..., object]
 Arguments = Mapping[str, object] | None
@@ -64,3 +66,9 @@ def refuse_ticket(ticket: object) -> None:
     """
     if not isinstance(ticket, int):
         raise TypeError(f"ticket must be int, not {type(ticket).__name__}: pass the arguments after callback by name")
+
+
+def why(error: StaleDelivery) -> AMQPError:
+    """@return: What to raise for it: the reason of the end, as from every other call, if the channel has ended."""
+    reason = error.__cause__
+    return reason.with_outcome("not sent") if isinstance(reason, CloseReason) else error

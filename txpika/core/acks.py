@@ -225,7 +225,8 @@ class Acks:
             self.in_vain += len(tags)
             return
         if self._channel.reason is not None:
-            raise StaleDelivery(f"delivery {delivery_tag} belongs to a channel that is closed: {self._channel.reason}")
+            text = f"delivery {delivery_tag} belongs to a channel that is closed: {self._channel.reason}"
+            raise StaleDelivery(text) from self._channel.reason
         raise StaleDelivery(f"delivery {delivery_tag} was settled before, needs no ack, or was never made")
 
     def lapse(self) -> None:

@@ -12,7 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from txpika.exceptions import CloseReason, NackError, OutcomeUnknown, ReturnedError
+from txpika.exceptions import (
+    AMQPConnectionError,
+    ChannelOutcomeUnknown,
+    CloseReason,
+    ConnectionOutcomeUnknown,
+    NackError,
+    ReturnedError,
+)
 from txpika.interfaces import ICompletion
 from txpika.message import ReturnedMessage
 
@@ -167,12 +174,13 @@ class Confirms:
         """The channel or connection ended: what is unsettled is unknown, what was returned is returned."""
         unconfirmed = list(self.unconfirmed.items())
         self.unconfirmed.clear()
+        kind = ConnectionOutcomeUnknown if isinstance(reason, AMQPConnectionError) else ChannelOutcomeUnknown
         for number, completion in unconfirmed:
             message = self._returned.pop(number, None)
             if message is not None:
                 completion.errback(ReturnedError(message))
             else:
-                unknown = OutcomeUnknown(
+                unknown = kind(
                     reason.reply_text, reason.reply_code, reason.class_id, reason.method_id, reason.initiator
                 )
                 unknown.__cause__ = reason
