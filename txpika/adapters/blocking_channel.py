@@ -161,30 +161,33 @@ class BlockingChannel(BlockingMethods):
         @raise CloseReason: when the channel has ended.
         """
         check_tag(delivery_tag)
-        if multiple and not delivery_tag:
-            check_bit(multiple, "basic.ack: multiple")
-            self._settle(self._settle_seen, self._core.acks.ack)
-        else:
-            self._settle(self._core.acks.ack, delivery_tag, multiple)
+        try:
+            if multiple and not delivery_tag:
+                check_bit(multiple, "basic.ack: multiple")
+                self._waiter.send(self._settle_seen, self._core.acks.ack)
+            else:
+                self._waiter.send(self._core.acks.ack, delivery_tag, multiple)
+        except StaleDelivery as error:
+            raise why(error) from None
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """C{basic.nack} of RabbitMQ. @raise StaleDelivery: as L{basic_ack}."""
         check_tag(delivery_tag)
-        if multiple and not delivery_tag:
-            check_bit(multiple, "basic.nack: multiple")
-            check_bit(requeue, "basic.nack: requeue")
-            self._settle(self._settle_seen, partial(self._core.acks.nack, requeue=requeue))
-        else:
-            self._settle(self._core.acks.nack, delivery_tag, multiple, requeue)
+        try:
+            if multiple and not delivery_tag:
+                check_bit(multiple, "basic.nack: multiple")
+                check_bit(requeue, "basic.nack: requeue")
+                self._waiter.send(self._settle_seen, partial(self._core.acks.nack, requeue=requeue))
+            else:
+                self._waiter.send(self._core.acks.nack, delivery_tag, multiple, requeue)
+        except StaleDelivery as error:
+            raise why(error) from None
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """C{basic.reject}. @raise StaleDelivery: as L{basic_ack}."""
         check_tag(delivery_tag)
-        self._settle(self._core.acks.reject, delivery_tag, requeue)
-
-    def _settle(self, settle: Callable[..., object], *arguments: object) -> None:
         try:
-            self._waiter.send(settle, *arguments)
+            self._waiter.send(self._core.acks.reject, delivery_tag, requeue)
         except StaleDelivery as error:
             raise why(error) from None
 

@@ -97,7 +97,7 @@ class Many:
             raise TypeError(f"a message must be exchange, routing key and body, not {type(message).__name__}")
         if not 3 <= len(message) <= 5:
             text = "a message must be exchange, routing key, body and, if need be, properties and mandatory"
-            raise TypeError(f"{text}, not {len(message)} values")
+            raise ValueError(f"{text}, not {len(message)} values")
         exchange, routing_key, body, *more = message
         box: Box | None = self._core.publish(
             exchange, routing_key, body.encode() if isinstance(body, str) else body, *more

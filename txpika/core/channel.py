@@ -274,7 +274,8 @@ class Channel:
             if self.state == CLOSED:
                 self.end(reason)
         elif isinstance(method, Methods.Flow):
-            self.outbox.write_method(Methods.FlowOk(method.active))
+            if self.answers:
+                self.outbox.write_method(Methods.FlowOk(method.active))
             if method.active:
                 self.outbox.gate.reopen(FLOW)
             else:
@@ -296,14 +297,9 @@ class Channel:
         call, outbox.waiting = outbox.waiting, None
         assert call is not None
         result = call.finish(reply, call.cancelled) if call.finish is not None else reply
-        if self.state == CLOSED:
+        if self.state == CLOSED and not self.ended:  # a program that C{finish} told something may have aborted it all
             self.end(self.reason or ChannelClosed("closed"))
-        else:
-            outbox.advance()
-        if isinstance(result, Exception):
-            call.errback(result)
-        else:
-            call.callback(result)
+        outbox.advance(call, result)
         if self._connection.draining:
             self._connection.check_drained()
 
@@ -318,6 +314,11 @@ class Channel:
             self.outbox.gate.reopen(WINDOW)
         if self._connection.draining:
             self._connection.check_drained()
+
+    @property
+    def answers(self) -> bool:
+        """Whether what the broker asks is answered: nothing is, once C{channel.close} has been written."""
+        return self.state != CLOSING or not self.awaits(Methods.CloseOk())
 
     def awaits(self, method: Method) -> bool:
         """Whether C{method} may answer the call that waits."""
@@ -368,6 +369,7 @@ class Channel:
     def end(self, reason: CloseReason) -> None:
         """Nothing more will happen on this channel: whatever still waits is told so, once."""
         self.outbox.stop(reason)
+        self.outbox.over = True
         self.arrivals.content = None
         self._connection.release(self)
         self.consumers.end(self.reason)

@@ -564,6 +564,7 @@ class Connection:
         self.blocking.stop()
         for outbox in self._outboxes():
             outbox.stop(self.reason)  # all of them before anybody is told, who might turn to another channel
+            outbox.over = True
         self._secret_updates.lost(self.reason)
         for channel in list(self.channels.values()):
             channel.lost(self.reason)

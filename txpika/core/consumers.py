@@ -155,7 +155,7 @@ class Consumers:
     def cancelled(self, method: Basic.Cancel) -> None:
         """The broker cancelled one (rabbitmq.com/docs/consumer-cancel)."""
         tag = method.consumer_tag.encode("utf-8", "surrogateescape")
-        if not method.nowait:
+        if not method.nowait and self._channel.answers:
             # As it came: it may not be a name that this side could encode.
             payload = b"".join((_CANCEL_OK, bytes((len(tag),)), tag))
             self._channel.outbox.write_now(payload)

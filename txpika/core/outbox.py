@@ -49,6 +49,7 @@ class Outbox:
     @ivar gate: Whether messages may be written, as far as this channel is concerned.
     @ivar acks: Its acks, which leave before whatever is asked for after them.
     @ivar confirms: Those of confirm mode; C{None} when it is not on.
+    @ivar over: Nothing leaves any more, whatever still waits in the queue.
     @ivar waiting: The call whose reply is awaited.
     @ivar reason: Why nothing can be asked for any more.
     """
@@ -73,6 +74,7 @@ class Outbox:
         "confirms",
         "gate",
         "number",
+        "over",
         "reason",
         "waiting",
     )
@@ -97,6 +99,7 @@ class Outbox:
         self._window = connection.parameters.confirm_window
         self.acks: Acks
         self.number = number
+        self.over = False
         self.clear = False
         self.gate = Gate(self._gate_changed)
         self.confirms: Confirms | None = None
@@ -388,17 +391,19 @@ class Outbox:
         """As L{write_method}, for an encoded method."""
         self._wire.send(frame(FRAME_METHOD, self.number, payload))
 
-    def advance(self) -> None:
-        """Write what waits in the queue, as far as it may be written."""
+    def advance(self, answered: Call | None = None, result: Any = None) -> None:
+        """
+        Write what waits in the queue, as far as it may be written.
+
+        @param answered: The call all that waited for, and C{result} what came of it. Whoever waits for it is told when
+            the way is clear again, and before whoever waits for a message behind it: they could still cancel the call,
+            and what the broker did for it would be nobody's.
+        """
         queue = self._queue
-        if not queue:
-            self._connection.holding.pop(self, None)
-            self.update()
-            return
         written: list[HeldPublish] = []
         unwritten: list[tuple[HeldPublish, MemoryError]] = []
         try:
-            while queue and self.waiting is None:
+            while queue and self.waiting is None and not self.over:
                 item = queue[0]
                 held = isinstance(item, HeldPublish)
                 if held and not item.cancelled and not (self._gate.open and self.gate.open):
@@ -427,6 +432,9 @@ class Outbox:
                 self._connection.holding.pop(self, None)
             self.update()
             # Only now that the way is clear again: whoever publishes from here takes the direct road.
+            if answered is not None:
+                end = answered.errback if isinstance(result, Exception) else answered.callback
+                end(result)
             for item in written:
                 item.callback(None)
             for item, no_memory in unwritten:

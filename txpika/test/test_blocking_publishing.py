@@ -90,7 +90,7 @@ class PublishingTests(PublishingTestCase):
         self.channel.confirm_delivery()
         outcomes = self.channel.publish_many([NOWHERE] + [("", self.queue, b"x")] * 5_000)
         self.assertEqual(len(outcomes), 5_001)
-        self.assertEqual(self.kinds(outcomes), {"OutcomeUnknown", "ChannelClosed"})
+        self.assertEqual(self.kinds(outcomes), {"ChannelOutcomeUnknown", "ChannelClosed"})
         self.assertEqual(self.kinds(self.channel.publish_many([("", self.queue, b"x")])), {"ChannelClosed"})
 
     def test_closed_before(self) -> None:

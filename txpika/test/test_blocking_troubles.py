@@ -301,21 +301,23 @@ class TroublesTests(BlockingTestCase):
 
     def test_wrong_arguments_among_many_to_publish(self) -> None:
         self.channel.confirm_delivery()
-        outcomes = self.channel.publish_many(
-            [
-                ("", self.queue, "x"),
-                ("", self.queue, 1),
-                ("", self.queue),
-                ("", "r" * 256, "x"),
-                ("", "no such queue", b"x", None, True),
-                ("", self.queue, b"x"),
-            ]
-        )
+        messages: list[Any] = [
+            ("", self.queue, "x"),
+            ("", self.queue, 1),
+            ("", self.queue),
+            {"exchange": "", "routing_key": self.queue, "body": "x"},
+            ("", "r" * 256, "x"),
+            ("", "no such queue", b"x", None, True),
+            ("", self.queue, b"x"),
+        ]
+        outcomes = self.channel.publish_many(messages)
         self.assertEqual(
             [type(outcome) for outcome in outcomes],
-            [type(None), TypeError, ValueError, ValueError, ReturnedError, type(None)],
+            [type(None), TypeError, ValueError, TypeError, ValueError, ReturnedError, type(None)],
         )
         self.assertIn("body must be", str(outcomes[1]))
+        self.assertIn("not 2 values", str(outcomes[2]))
+        self.assertIn("not dict", str(outcomes[3]))
         self.assertEqual(self.depth(), 2)
 
     def test_iterating_over_another_queue(self) -> None:
