@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from txpika.command_options import CommandOptions, check_endpoint, short
 from txpika.last_words import UNAVAILABLE, Ending
+from txpika.orderly import OrderlyService
 from txpika.testing import BrokerFactory, MemoryBroker
 
 NAME = "txpika-broker"
@@ -72,7 +71,7 @@ class Options(CommandOptions):
         self.users = self.users or {"guest": "guest"}
 
 
-class BrokerService(Service):
+class BrokerService(OrderlyService):
     """
     What the command runs.
 
@@ -86,48 +85,46 @@ class BrokerService(Service):
         @param options: Parsed.
         @param ending: Told when the process is to end.
         """
+        super().__init__()
         self.setName(NAME)  # type: ignore[no-untyped-call]
         self.broker = MemoryBroker(reactor, users=options.users, virtual_hosts=("/", *options.virtual_hosts))
         self._endpoints = options.endpoints
         self._reactor = reactor
         self._ending = ending
-        self._ports: list[IListeningPort] = []
+        self._ports: list[Any] = []
+        self._listening: Deferred[None] | None = None
 
-    def startService(self) -> None:
+    # Its life; see OrderlyService
+
+    def on_start(self) -> None:
         """Listen, when the reactor runs."""
-        super().startService()  # type: ignore[no-untyped-call]
         self._ending.on_sigterm()
-        self._reactor.callWhenRunning(lambda: Deferred.fromCoroutine(self._listen()))
+        self._reactor.callWhenRunning(self._begin)
+
+    async def on_stop(self) -> None:
+        """Listen no more, and drop all connections."""
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.cancel()
+        ports, self._ports = self._ports, []
+        self.broker.close()
+        await DeferredList([maybeDeferred(port.stopListening) for port in ports])
+
+    def _begin(self) -> None:
+        if self.is_active() and self._listening is None:  # it may have been stopped and started before the reactor ran
+            self._listening = Deferred.fromCoroutine(self._listen())
 
     async def _listen(self) -> None:
         for description in self._endpoints:
             try:
                 port = await serverFromString(self._reactor, description).listen(BrokerFactory(self.broker))
+            except CancelledError:
+                return
             except Exception as error:
                 self._ending.fail(UNAVAILABLE, f"--listen {description}: {error}")
                 return
-            if not self.running:
-                await port.stopListening()
-                return
             self._ports.append(port)
             self._log.info("A broker in memory listens at {address}", address=port.getHost())
-
-    def stopService(self) -> Deferred[Any]:
-        """
-        Listen no more, and drop all connections.
-
-        @return: Fires when that is done.
-        """
-        super().stopService()  # type: ignore[no-untyped-call]
-        ports, self._ports = self._ports, []
-        self.broker.close()
-        return DeferredList([Deferred.fromCoroutine(_closed(port)) for port in ports])
-
-
-async def _closed(port: IListeningPort) -> None:
-    stopping: Any = port.stopListening()
-    if stopping is not None:
-        await stopping
 
 
 def makeService(options: Options) -> BrokerService:

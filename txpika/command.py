@@ -8,13 +8,12 @@ Knows connections as L{AMQPService}s; what is done with them is the command's.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,6 +21,7 @@ from twisted.python.failure import Failure
 from txpika.command_options import CommandOptions
 from txpika.exceptions import TLSVerifyError
 from txpika.last_words import NOPERM, SOFTWARE, USAGE, Ending
+from txpika.orderly import OrderlyService
 from txpika.parameters import ConnectionParameters
 from txpika.service import AMQPService, ServiceListener, is_hopeless
 from txpika.spec import Method
@@ -82,7 +82,7 @@ class Link(ServiceListener):
         }
 
 
-class CommandService(Service, ABC):
+class CommandService(OrderlyService):
     """
     Subclasses override L{begin}, L{drain} and L{health}.
 
@@ -95,6 +95,7 @@ class CommandService(Service, ABC):
     _log = Logger()
 
     def __init__(self, options: CommandOptions, reactor: Any, ending: Ending) -> None:
+        super().__init__()
         self.setName(options.NAME)  # type: ignore[no-untyped-call]
         self.options = options
         self.reactor = reactor
@@ -104,7 +105,7 @@ class CommandService(Service, ABC):
         if options["health"] is not None:
             self.instrument, self._metrics = _prometheus()
         self._port: Any = None
-        self._starting: Deferred[None] = succeed(None)
+        self._starting: Deferred[None] | None = None
 
     @abstractmethod
     async def begin(self) -> None:
@@ -118,27 +119,27 @@ class CommandService(Service, ABC):
     def health(self) -> tuple[bool, dict[str, object]]:
         """@return: Whether all is well, and what there is to say."""
 
-    # IService
+    # Its life; see OrderlyService
 
-    def startService(self) -> None:
+    def on_start(self) -> None:
         """Begin, when the reactor runs."""
-        super().startService()  # type: ignore[no-untyped-call]
         self.ending.on_sigterm()
         # twist and twistd start services first, then logging, then the reactor.
         self.reactor.callWhenRunning(self._begin)
 
-    def stopService(self) -> Deferred[None]:
-        """
-        Finish, as L{drain} does it.
-
-        @return: Fires with C{None} when that is done, or its time is over.
-        """
-        super().stopService()  # type: ignore[no-untyped-call]
-        self._starting.cancel()
-        return Deferred.fromCoroutine(self._stop())
+    async def on_stop(self) -> None:
+        """Finish, as L{drain} does it."""
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.cancel()
+        await self.drain()
+        # To the end there is somebody to ask what it is still waiting for.
+        port, self._port = self._port, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
 
     def _begin(self) -> None:
-        if self.running:
+        if self.is_active() and self._starting is None:  # it may have been stopped and started before the reactor ran
             self._starting = Deferred.fromCoroutine(self._start()).addErrback(self._not_started)
 
     async def _start(self) -> None:
@@ -157,12 +158,6 @@ class CommandService(Service, ABC):
         if not failure.check(CancelledError):
             self._log.failure("The service could not be started", failure)
             self.ending.fail(SOFTWARE, typed(failure.value))
-
-    async def _stop(self) -> None:
-        await self.drain()
-        # To the end there is somebody to ask what it is still waiting for.
-        if self._port is not None:
-            await self._port.stopListening()
 
 
 def typed(error: BaseException | None) -> str:

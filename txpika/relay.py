@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_relay -*-
+# -*- test-case-name: txpika.test.test_relay,txpika.test.test_relay_restarts -*-
 """
 Move messages from a queue on one broker to an exchange on another.
 
@@ -12,8 +12,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Literal
 
-from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,6 +24,7 @@ from txpika.exceptions import (
     ChannelClosed,
     DecodeError,
     NackError,
+    NotConnected,
     OutcomeUnknown,
     ReturnedError,
     StaleDelivery,
@@ -32,6 +32,7 @@ from txpika.exceptions import (
 from txpika.lanes import Lane
 from txpika.marks import Unfit, marked
 from txpika.message import Delivery
+from txpika.orderly import OrderlyService
 from txpika.parameters import integer, text
 from txpika.service import AMQPService
 from txpika.spec import CONNECTION_FORCED, PRECONDITION_FAILED, BasicProperties
@@ -88,7 +89,7 @@ class Move:
             self.task.cancel()
 
 
-class Relay(Service):
+class Relay(OrderlyService):
     """
     Takes from a queue, publishes to an exchange, and acknowledges.
 
@@ -104,7 +105,7 @@ class Relay(Service):
     @ivar moved: How many the target has confirmed.
     @ivar retried: How many times one was published again.
     @ivar rejected: How many were rejected.
-    @ivar left: How many the target had not yet confirmed when the time for stopping was up. They may arrive twice.
+    @ivar left: How many the target had not yet confirmed when the time for the last stop was up. They may arrive twice.
     """
 
     _log = Logger()
@@ -135,6 +136,7 @@ class Relay(Service):
         @raise ValueError: when an argument is outside its limits.
         @raise TypeError: when an argument is of a wrong type.
         """
+        super().__init__()
         for name, service in (("source", source), ("target", target)):
             if not isinstance(service, AMQPService):
                 raise TypeError(f"{name} must be AMQPService, not {type(service).__name__}")
@@ -159,8 +161,7 @@ class Relay(Service):
         self._consumer: Consumer | None = None
         self._consumed = False
         self._moves: dict[Move, None] = {}
-        self._sleeps: set[Deferred[None]] = set()
-        self._stopped: Deferred[None] | None = None
+        self._lives: list[Deferred[None]] = []
 
     @property
     def under_way(self) -> int:
@@ -177,37 +178,20 @@ class Relay(Service):
         """Whether the target takes messages, as far as is known."""
         return bool(self._main.opened) and self._main.error is None and self.target.state == "open"
 
-    # IService
+    # Its life; see OrderlyService
 
-    def startService(self) -> None:
-        """Begin to connect to both. Harmless when already started."""
-        if self.running:
-            return
-        Service.startService(self)
-        self._stopped = None
-        self.left = 0
+    def on_start(self) -> None:
+        """Begin to connect to both."""
         self.target.startService()
         self.source.startService()
-        for life in (self._open_target(), self._consume()):
-            Deferred.fromCoroutine(life).addErrback(self._failed)
+        lives = (self._open_target(), self._consume())
+        self._lives = [Deferred.fromCoroutine(life).addErrback(self._failed) for life in lives]
 
-    def stopService(self) -> Deferred[None]:
+    async def on_stop(self) -> None:
         """
         Take no more messages, and wait for the target to confirm those it was sent, within C{drain_timeout} of the
-        source. All others stay where they were.
-
-        @return: Fires with C{None} when both services have stopped. Never fails.
+        source. All others stay where they were. Over when both services have stopped.
         """
-        if not self.running and self._stopped is None:
-            return succeed(None)
-        done: Deferred[None] = Deferred()
-        if self._stopped is None:
-            Service.stopService(self)
-            self._stopped = Deferred.fromCoroutine(self._stop())
-        self._stopped.addBoth(lambda _: done.callback(None))
-        return done
-
-    async def _stop(self) -> None:
         for move in list(self._moves):
             if not move.published:
                 move.cancel()
@@ -216,12 +200,12 @@ class Relay(Service):
         self.left = sum(move in self._moves for move in sent)
         for move in list(self._moves):
             move.cancel()
-        for sleep in list(self._sleeps):
-            sleep.cancel()
+        for life in self._lives:
+            life.cancel()
         await self.target.stopService()
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) and not self.running:
+        if failure.check(CancelledError) and not self.is_active():
             return
         self._log.failure("The relay {name!r} has failed", failure, name=self.relay_name)
         self._listener.failed(failure)
@@ -231,7 +215,7 @@ class Relay(Service):
     async def _consume(self) -> None:
         wait = FIRST_WAIT
         channel: SurvivingChannel | None = None
-        while self.running:
+        while self.is_active():
             try:
                 if channel is None or channel not in self.source.channels:
                     channel = None
@@ -244,7 +228,7 @@ class Relay(Service):
             except AMQPError as error:
                 reason = error
             self._consumer = None
-            if not self.running:
+            if not self.is_active():
                 return
             if reason is not None:
                 self._trouble("source", reason, not self._consumed)
@@ -296,12 +280,12 @@ class Relay(Service):
     async def _open_target(self) -> None:
         """Opened before the first message comes, to know whether it refuses."""
         wait = FIRST_WAIT
-        while self.running:
+        while self.is_active():
             try:
                 await self._main.ready()
                 return
             except AMQPError as error:
-                if not self.running:
+                if not self.is_active():
                     return
                 self._trouble("target", error, True)
                 self._log.error("Nothing can be published: {error}", error=described(error))
@@ -314,7 +298,7 @@ class Relay(Service):
 
         @raise Unfit: when it cannot be written, or the target can never take it.
         """
-        while self.running and not move.delivery.settled:
+        while self.is_active() and not move.delivery.settled:
             try:
                 if not move.alone:
                     sent = await self._send(move, self._main, properties)
@@ -350,11 +334,12 @@ class Relay(Service):
 
     async def _not_moved(self, move: Move, error: AMQPError) -> None:
         """
-        Wait until it is to be tried again.
+        Wait until it is to be tried again: for the target to come back, or for some time. One of them it must be: what
+        fails at once would be tried again at once, for ever.
 
         @raise Unfit: when the target can never take it.
         """
-        if not self.running:
+        if not self.is_active():
             return
         self.retried += 1
         blamed = _blames(error)
@@ -365,11 +350,14 @@ class Relay(Service):
             return
         if blamed and self._is_hopeless(move, error):
             raise Unfit(f"the target cannot take it: {error}") from error
-        if blamed or refused or self.target.state == "open":
-            self._listener.trouble("target", error)
-            self._log.warn("Trying {what} again: {error}", what=_named(move.delivery), error=error)
-            await self._sleep(move.wait)
-            move.wait = min(move.wait * 2, LONGEST_WAIT)
+        if not blamed and not refused and self.target.state != "open":
+            with suppress(NotConnected):  # it is stopped, and nobody knows for how long
+                await self.target.when_open()
+                return
+        self._listener.trouble("target", error)
+        self._log.warn("Trying {what} again: {error}", what=_named(move.delivery), error=error)
+        await self._sleep(move.wait)
+        move.wait = min(move.wait * 2, LONGEST_WAIT)
 
     def _is_hopeless(self, move: Move, error: AMQPError) -> bool:
         """Whether the target will never take a message that was alone on its channel when that was closed."""
@@ -386,15 +374,7 @@ class Relay(Service):
             self._listener.refused(side, error)
 
     def _sleep(self, seconds: float) -> Deferred[None]:
-        """@return: Fires with C{None} then; it is cancelled when the relay stops."""
-        slept: Deferred[None] = deferLater(self.target.clock, seconds)
-        self._sleeps.add(slept)
-
-        def awake(result: Any) -> Any:
-            self._sleeps.discard(slept)
-            return result
-
-        return slept.addBoth(awake)
+        return deferLater(self.target.clock, seconds)
 
     def __repr__(self) -> str:
         return f"<Relay {self.relay_name!r} {self.moved} moved, {self.retried} retried, {self.rejected} rejected>"

@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import txpika
-from txpika.broker_tap import Options
+from txpika import broker_tap
+from txpika.broker_tap import BrokerService, Options
 from txpika.exceptions import AuthenticationError, HandshakeError
 from txpika.test.commands import Command
 from txpika.test.live import failure_of
+from txpika.test.test_consumer_service import Ending, ListeningReactor
 
 ANY_PORT = "tcp:0:interface=127.0.0.1"
 
@@ -43,6 +48,53 @@ class OptionsTests(SynchronousTestCase):
         for arguments in (["--listen", "x:1"], ["--user", "a"], ["--user", ":b"], ["--virtual-host", ""], ["more"]):
             error = self.assertRaises(SystemExit, self.options, *arguments)
             self.assertEqual(error.code, 64)
+
+
+class ServiceTests(SynchronousTestCase):
+    """What the program runs, without a process."""
+
+    def setUp(self) -> None:
+        self.reactor = ListeningReactor()
+        self.ending = Ending()
+        options = Options()
+        options.parseOptions(["--listen", "tcp:5001", "--listen", "tcp:5002"])
+        self.service = BrokerService(options, self.reactor, cast(Any, self.ending))
+
+    def test_started_again_before_it_has_stopped(self) -> None:
+        """Its ports are not free before."""
+        self.service.startService()
+        self.assertEqual(self.reactor.taken, [5001, 5002])
+        stopped = self.service.stopService()
+        self.service.startService()
+        self.assertNoResult(stopped)
+        self.reactor.advance(0)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual((self.reactor.taken, self.ending.failures), ([5001, 5002], []))
+        stopped = self.service.stopService()
+        self.service.startService()
+        self.service.stopService()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual((self.reactor.taken, self.ending.failures), ([], []))
+
+    def test_stopped_before_the_reactor_runs(self) -> None:
+        later: list[Callable[[], None]] = []
+        self.patch(self.reactor, "callWhenRunning", later.append)
+        self.service.startService()
+        self.successResultOf(self.service.stopService())
+        for function in later:
+            function()
+        self.assertEqual(self.reactor.taken, [])
+
+    def test_stopped_while_it_begins_to_listen(self) -> None:
+        self.patch(broker_tap, "serverFromString", lambda reactor, description: self)
+        self.service.startService()
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.ending.failures, [])
+
+    def listen(self, factory: object) -> Deferred[object]:
+        """Of an endpoint that takes its time."""
+        return Deferred()
 
 
 class ProcessTests(TestCase):

@@ -7,7 +7,8 @@ from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -24,6 +25,38 @@ class Reactor(Clock):
 
     def callWhenRunning(self, function: Callable[[], None]) -> None:
         function()
+
+
+class _Port:
+    """Is free again a turn after it is not listened at any more."""
+
+    def __init__(self, reactor: ListeningReactor, number: int) -> None:
+        self._reactor = reactor
+        self._number = number
+
+    def getHost(self) -> int:
+        return self._number
+
+    def stopListening(self) -> Deferred[None]:
+        return deferLater(self._reactor, 0, self._reactor.taken.remove, self._number)
+
+
+class ListeningReactor(Reactor):
+    """
+    One that listens, once at each port.
+
+    @ivar taken: Its ports.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[int] = []
+
+    def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> _Port:
+        if port in self.taken:
+            raise CannotListenError(interface, port, "in use")
+        self.taken.append(port)
+        return _Port(self, port)
 
 
 class Ending:
@@ -206,3 +239,60 @@ class ConsumerServiceTests(SynchronousTestCase):
         self.broker.run(2)
         self.successResultOf(stopped)
         self.assertEqual(self.ending.failures, [(75, "still at work after 5 s, to be delivered again: 1")])
+
+    def test_started_again_before_it_has_stopped(self) -> None:
+        """It begins when the handler has finished, with one consumer, and with its page at the same port."""
+        working: list[Deferred[None]] = []
+
+        def work(delivery: Delivery) -> Deferred[None]:
+            working.append(Deferred())
+            return working[-1]
+
+        self.reactor = reactor = ListeningReactor()
+        self.broker = ObligingBroker(reactor)
+        service = self.make("--health", "tcp:9999", "--drain-timeout", "5", factory=lambda: work)
+        self.start(service)
+        self.broker.line.deliver(b"one")
+        stopped = service.stopService()
+        self.broker.run(1)
+        service.startService()
+        self.broker.run(1)
+        self.assertNoResult(stopped)
+        self.assertEqual((service.health()[0], len(self.broker.lines), reactor.taken), (False, 1, [9999]))
+        first = self.broker.line
+        working[0].callback(None)
+        self.broker.run()
+        self.broker.run()
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(first.sent(Basic.Ack), [Basic.Ack(1)])
+        self.assertEqual((service.health()[0], len(self.broker.lines), reactor.taken), (True, 2, [9999]))
+        self.assertEqual(len(self.broker.line.sent(Basic.Consume)), 1)
+        self.stop(service)
+        self.assertEqual((self.ending.failures, reactor.taken), ([], []))
+
+    def test_started_and_stopped_again_before_it_has_stopped(self) -> None:
+        service = self.make("--drain-timeout", "5", factory=lambda: lambda delivery: Deferred())
+        self.start(service)
+        self.broker.line.deliver(b"one")
+        first = service.stopService()
+        service.startService()
+        second = service.stopService()
+        self.broker.run(6)
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual(self.ending.failures, [(75, "still at work after 5 s, to be delivered again: 1")])
+        self.broker.run(60)
+        self.assertEqual(len(self.broker.lines), 1)
+
+    def test_stopped_and_started_before_the_reactor_runs(self) -> None:
+        later: list[Callable[[], None]] = []
+        self.patch(self.reactor, "callWhenRunning", later.append)
+        service = self.make()
+        service.startService()
+        self.successResultOf(service.stopService())
+        service.startService()
+        for function in later:
+            function()
+        self.broker.run()
+        self.assertEqual(len(self.broker.line.sent(Basic.Consume)), 1)
+        self.stop(service)

@@ -190,6 +190,17 @@ class AgainTests(QueueConsumerTestCase):
         self.broker.line.deliver(b"again")
         self.assertEqual(self.counts(consumer), (0, 1, 0))
 
+    def test_the_service_is_started_again_before_it_has_stopped(self) -> None:
+        consumer = self.start()
+        stopped = self.service.stopService()
+        self.service.startService()
+        for _ in range(5):
+            self.broker.run(1)
+        self.successResultOf(stopped)
+        self.assertEqual((len(self.broker.lines), len(self.sent(Basic.Consume))), (2, 1))
+        self.broker.line.deliver(b"again")
+        self.assertEqual(self.counts(consumer), (0, 1, 0))
+
     def test_stopped_in_between(self) -> None:
         consumer = self.start()
         self.broker.line.send(1, Basic.Cancel(self.sent(Basic.Consume)[0].consumer_tag))

@@ -20,7 +20,7 @@ from txpika.test.obliging import ObligingBroker, refusal
 SETTLING = (Basic.Ack, Basic.Nack, Basic.Reject)
 
 
-class RelayTests(SynchronousTestCase):
+class RelayTestCase(SynchronousTestCase):
     """Two brokers, and a relay between them."""
 
     def setUp(self) -> None:
@@ -67,6 +67,10 @@ class RelayTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(stopping))
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class RelayTests(RelayTestCase):
+    """What becomes of messages."""
 
     def test_moves_and_then_acknowledges(self) -> None:
         self.start()
