@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_surviving -*-
+# -*- test-case-name: txpika.test.test_surviving,txpika.test.test_surviving_calls -*-
 """
 A channel that survives its connection.
 
@@ -25,7 +25,7 @@ from txpika.instrumenting import ObservedChannel, ObservedConsumer
 from txpika.interim import Allowance, Interim
 from txpika.message import Delivery
 from txpika.patience import Patience
-from txpika.spec import Basic, Confirm, Method, Tx
+from txpika.spec import Basic, Confirm, Method, Queue, Tx
 from txpika.topology import ChannelRecord, Topology, snapshot
 
 if TYPE_CHECKING:
@@ -119,6 +119,9 @@ class SurvivingChannel(Channel):
     and writes nothing. In between, calls fail with L{txpika.exceptions.NotConnected}, except that publishes may wait
     (C{publish_wait} of the service), and that L{close} and the cancelling of consumers take effect at once.
 
+    C{""} for a queue is the one declared last, as on any channel, and still is on the next connection. No queue is when
+    the connection was lost before that declaration was answered.
+
     It ends when the program closes it, when the broker does, as for a passive declaration of something missing, and
     when the service stops.
 
@@ -131,6 +134,9 @@ class SurvivingChannel(Channel):
         self._home = home
         self._consumers: dict[str, Consumer] = {}
         self._cancelling: set[str] = set()
+        # Calls that are to be answered, in order, each with what is to be recorded of what was called behind it.
+        self._unanswered: list[tuple[Method, list[Callable[[], None]]]] = []
+        self._declaring = 0  # how many queue.declare are among all these
         self._last_tag = 0
         self._in_vain = 0
         # What made the broker close the connection: left out until there was one that stayed.
@@ -147,7 +153,8 @@ class SurvivingChannel(Channel):
     @property
     def workers(self) -> tuple[Consumer, ...]:
         """The same without that of direct replies, for which functions of others may wait."""
-        return tuple(self._consumers[tag] for tag, method in self.record.consumers.items() if method.queue != REPLY_TO)
+        replies = {tag for tag, method in self.record.consumers.items() if method.queue == REPLY_TO}
+        return tuple(consumer for tag, consumer in self._consumers.items() if tag not in replies)
 
     @property
     def settled_in_vain(self) -> int:
@@ -157,29 +164,52 @@ class SurvivingChannel(Channel):
     # What is recorded
 
     def call(self, method: Method, timeout: float | None = None) -> Deferred[Any]:
-        """As in L{Channel}; recorded when the broker has done it."""
-        method = snapshot(self.record.resolve(method))
+        """As in L{Channel}; recorded when the broker has done it, in the order of the calls."""
+        method = snapshot(method if self._declaring else self.record.resolve(method))
+        unanswered = self._unanswered
 
         def done(reply: Method | None, _cancelled: bool) -> Method | None:
-            if reply is not None:  # also when nobody waits for it any more
-                self._recorded(method, reply)
+            _, behind = unanswered.pop(0)
+            recorded(reply, reply is not None)  # also when nobody waits for it any more
+            for each in behind:
+                each()
             return reply
 
+        def recorded(reply: Method | None, succeeded: bool) -> None:
+            self._declaring -= declares
+            if succeeded:
+                named = self.record.resolve(method)
+                self.record.record(named, reply)
+                self._home.topology.record(named, reply)
+
         def call(timeout: float | None) -> Any:
-            completion = self._core.call(method, done, timeout)
-            if completion is None:  # nowait
-                self._recorded(method, None)
+            waits = bool(method.REPLIES) and not getattr(method, "nowait", False)
+            completion = self._core.call(method, done if waits else None, timeout)
+            self._declaring += declares
+            if waits:
+                unanswered.append((method, []))
+            else:
+                self._in_turn(lambda: recorded(None, True))
             return completion
 
+        declares = isinstance(method, Queue.Declare)
         return self._do(call, timeout=timeout)
 
-    def _recorded(self, method: Method, reply: Method | None) -> None:
-        self.record.record(method, reply)
-        self._home.topology.record(method, reply)
+    def _in_turn(self, function: Callable[[], None]) -> None:
+        """Call it when what was called before is recorded: now, or before what is called next is."""
+        if self._unanswered:
+            self._unanswered[-1][1].append(function)
+        else:
+            function()
+
+    @property
+    def _last_queue(self) -> str:
+        """What is to be sent for C{""}: that, while only the broker knows the name of the queue declared last."""
+        return "" if self._declaring else self.record.last_queue
 
     def basic_get(self, queue: str, no_ack: bool = False, *, timeout: float | None = None) -> Deferred[Delivery | None]:
         """As L{Channel.basic_get}."""
-        return super().basic_get(queue or self.record.last_queue, no_ack, timeout=timeout)
+        return super().basic_get(queue or self._last_queue, no_ack, timeout=timeout)
 
     def tx_select(self, *, timeout: float | None = None) -> Deferred[Tx.SelectOk]:
         """@raise ValueError: always: half of a transaction would be lost with a connection, with nobody told."""
@@ -202,7 +232,7 @@ class SurvivingChannel(Channel):
             # Not of the engine's making: its next channel would make the same ones again.
             self._last_tag += 1
             consumer.consumer_tag = f"txpika.{self._last_tag}"
-        queue = queue or self.record.last_queue
+        queue = queue or self._last_queue
         subscription = Subscription(self, self._core, consumer, False)
         method = snapshot(
             Basic.Consume(0, queue, consumer.consumer_tag, False, consumer.no_ack, exclusive, False, arguments or {})
@@ -211,13 +241,25 @@ class SurvivingChannel(Channel):
             self._core.consumers.consume, subscription, queue, exclusive, arguments, nowait=nowait, timeout=timeout
         )
 
+        def named() -> None:
+            nonlocal method
+            method = self.record.resolve(method)
+
         def consumes(_result: object) -> None:
             if subscription.over:
                 return  # cancelled right behind, by its tag
             self._consumers[consumer.consumer_tag] = consumer
-            self.record.consuming(consumer.consumer_tag, method)
-            self._home.topology.consumer_added(queue)
+            if nowait:
+                self._in_turn(recorded)
+            else:
+                recorded()
 
+        def recorded() -> None:
+            if self._consumers.get(consumer.consumer_tag) is consumer:
+                self.record.consuming(consumer.consumer_tag, method)
+                self._home.topology.consumer_added(method.queue)
+
+        self._in_turn(named)
         return consuming.addCallback(consumes)
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False, *, timeout: float | None = None) -> Deferred[None]:
@@ -322,6 +364,7 @@ class SurvivingChannel(Channel):
         self.record.mode = "confirm" if core.mode == "confirm" else ""
         self._interim = Interim(core.number, core.mode, reason, self._home.allowance)
         self._core = cast("Core", self._interim)
+        self._give_up_unanswered()
         cancelled = [self._consumers[tag] for tag in list(self._cancelling)]
         for consumer in cancelled:
             self._forget_consumer(consumer)
@@ -338,6 +381,16 @@ class SurvivingChannel(Channel):
                 self._rpc.interrupted(reason)
 
         return tell
+
+    def _give_up_unanswered(self) -> None:
+        """These fail. What was called behind them with C{nowait} succeeded at once, and so is to be set up again."""
+        unanswered, self._unanswered = self._unanswered, []
+        for method, behind in unanswered:
+            if isinstance(method, Queue.Declare):
+                self.record.last_queue = ""  # its name may never be known
+            for each in behind:
+                each()
+        self._declaring = 0
 
     async def restore(self, connection: AMQPProtocol, left_out: LeftOut, timeout: float) -> None:
         """

@@ -422,7 +422,7 @@ class ChannelRecord:
             steps.append(self._qos)
         return steps
 
-    def resolve(self, method: Method) -> Method:
+    def resolve(self, method: _M) -> _M:
         """
         Put a name in place of C{""} for a queue, as the broker would: on the channel that takes this one's place, it
         would not know what was declared last. In C{queue.bind} and C{queue.unbind} an empty routing key becomes that

@@ -152,6 +152,27 @@ class TopologyTests(ServiceLive):
         await self.until(lambda: got)
         self.assertEqual(self.channel.consumers, (consumer,))
 
+    async def test_which_queue_was_declared_last_when_nobody_waited_for_it(self) -> None:
+        """The broker knows; afterwards, so does the channel."""
+        await self.channel.queue_declare("", exclusive=True)
+        got: list[Delivery] = []
+        made: list[Deferred[Any]] = [
+            self.channel.queue_declare("", exclusive=True),
+            self.channel.queue_bind("", "amq.topic", "last.*"),
+            self.channel.basic_consume("", got.append, no_ack=True),
+        ]
+        queue, _, consumer = [await each for each in made]
+        await self.other.basic_publish("", queue.queue, b"named")
+        await self.other.basic_publish("amq.topic", "last.x", b"bound")
+        await self.until(lambda: len(got) == 2)
+        await self.bounce()
+        self.assertEqual(len(self.renamed), 2)
+        await self.other.basic_publish("", dict(self.renamed)[queue.queue], b"named")
+        await self.other.basic_publish("amq.topic", "last.x", b"bound")
+        await self.until(lambda: len(got) == 4)
+        self.assertEqual([each.body for each in got], [b"named", b"bound"] * 2)
+        self.assertEqual(self.channel.consumers, (consumer,))
+
     async def test_F57_what_is_gone_stays_away(self) -> None:
         name = await self.declare()
         other = f"{name}-auto"
