@@ -158,7 +158,7 @@ class AMQPService(Service):
         @param listener: Is told what happens to the service: an L{IServiceListener}.
         @param recovers: Asked of each method that would be repeated on a new connection (C{Exchange.Declare},
             C{Queue.Declare}, C{Queue.Bind}, C{Exchange.Bind}, C{Basic.Consume}); those for which it returns C{False}
-            are not.
+            are not, and such a consumer ends with L{ConsumerCancelled}.
         @param publish_wait: How long a publish without a connection waits for one, in seconds, before it fails with
             L{NotConnected}; 0 for not at all. At most C{max_held} bytes wait.
         @param drain_timeout: How long consumers' functions may take to finish in C{stopService}, in seconds.

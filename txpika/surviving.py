@@ -296,18 +296,19 @@ class SurvivingChannel(Channel):
         """@return: Whether C{consumer} has not ended, and C{core} is what the channel goes on with."""
         return self._core is core and core.reason is None and self._consumers.get(consumer.consumer_tag) is consumer
 
-    def _end_consumer(self, consumer: Consumer, reason: CloseReason | None) -> None:
-        self._forget_consumer(consumer)
+    def _end_consumer(self, consumer: Consumer, reason: CloseReason | None, started: bool = True) -> None:
+        """@param started: See L{Topology.consumer_gone}."""
+        self._forget_consumer(consumer, started)
         consumer.ended(reason)
 
-    def _forget_consumer(self, consumer: Consumer) -> None:
+    def _forget_consumer(self, consumer: Consumer, started: bool = True) -> None:
         tag = consumer.consumer_tag
         if self._consumers.get(tag) is consumer:
             del self._consumers[tag]
             self._cancelling.discard(tag)
             queue = self.record.cancelled(tag)
             if queue is not None:
-                self._home.topology.consumer_gone(queue)
+                self._home.topology.consumer_gone(queue, started)
 
     # Settling by number
 
@@ -443,7 +444,7 @@ class SurvivingChannel(Channel):
         left_out(method, error)
         consumer = self._consumers.get(getattr(method, "consumer_tag", ""))
         if consumer is not None:
-            self._end_consumer(consumer, error)
+            self._end_consumer(consumer, error, started=False)
 
     async def _repeat(self, core: Core, method: Method, subscriptions: list[Subscription], timeout: float) -> None:
         if not isinstance(method, Basic.Consume):
@@ -474,8 +475,10 @@ class SurvivingChannel(Channel):
         tell = interim.hand_over(core.publish, core.outbox.publish_within)
         if self._rpc is not None:
             self._rpc.resumed()
+        left_out = self._consumers.copy()
         for subscription in subscriptions:
             if self._consumers.get(subscription.consumer_tag) is subscription.consumer:
+                del left_out[subscription.consumer_tag]
                 self._set_up(subscription.consumer)
 
         def begin() -> None:
@@ -486,6 +489,10 @@ class SurvivingChannel(Channel):
                 if over:
                     self._over(closed)
                 return
+            for tag, consumer in left_out.items():
+                if self._consumers.get(tag) is consumer:
+                    text = f"consumer {tag!r} was not set up again on the new connection"
+                    self._end_consumer(consumer, ConsumerCancelled(text), started=False)
             for subscription in subscriptions:
                 if self._core is not core or core.reason is not None:
                     return

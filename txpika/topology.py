@@ -202,15 +202,18 @@ class Topology:
         """@param queue: The present name of the queue that a new consumer consumes from."""
         self._consumers[queue] = self._consumers.get(queue, 0) + 1
 
-    def consumer_gone(self, queue: str) -> None:
+    def consumer_gone(self, queue: str, started: bool = True) -> None:
         """
         A consumer has ended, whether by the program, its channel, or the broker: called once for each
         L{consumer_added}. Also for a consumer that ended with its queue, even if that is known late, when another queue
         of that name already has consumers of its own. A consumer that only lost its connection has not ended.
+
+        @param started: Whether it was there on the present connection: an auto-delete queue that was declared again,
+            and has had no consumer since, stays.
         """
         if _one_less(self._orphans, queue):
             return
-        if _one_less(self._consumers, queue) and queue not in self._consumers:
+        if _one_less(self._consumers, queue) and queue not in self._consumers and started:
             declared = self._queues.get(queue)
             if declared is not None and declared.method.auto_delete:
                 self._queue_gone(queue)

@@ -213,13 +213,20 @@ class StoppingTests(ServiceTestCase):
         self.service = self.make(recovers=lambda method: not isinstance(method, Basic.Consume))
         self.start()
         channel = self.channel()
-        consumers = [self.result(channel.basic_consume("q", print)) for _ in range(2)]
+        consumers = [self.result(channel.basic_consume("q", print)) for _ in range(3)]
+        ended: list[Deferred[Any]] = [consumer.closed for consumer in consumers]
+        cancels: list[Deferred[None]] = []
+        self.listener.state_changed = lambda service, state, error: (  # type: ignore[method-assign]
+            cancels.append(consumers[0].cancel()) if state == "open" else None
+        )
         self.lose()
         self.heal()
-        ended = consumers[0].closed
-        self.result(consumers[0].cancel())
-        self.assertIsNone(self.successResultOf(ended))
-        self.assertEqual(channel.consumers, (consumers[1],))
+        self.successResultOf(cancels[0])
+        self.assertIsNone(self.successResultOf(ended[0]))
+        for each in ended[1:]:
+            self.assertIsInstance(self.successResultOf(each), ConsumerCancelled)
+        self.successResultOf(consumers[1].cancel())
+        self.assertEqual(channel.consumers, ())
         self.stop()
         self.assertTrue(self.broker.line.sent(Connection.Close))
 

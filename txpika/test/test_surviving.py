@@ -201,6 +201,55 @@ class ConsumerTests(SurvivingTestCase):
         self.assertEqual(self.broker.line.sent(Basic.Consume), [])
 
 
+class FilteredTests(SurvivingTestCase):
+    """The program does not want its consumers set up again: it does that by itself, when they have ended."""
+
+    def arguments(self) -> dict[str, Any]:
+        return {"recovers": lambda method: not isinstance(method, Basic.Consume)}
+
+    def test_the_loop_ends(self) -> None:
+        consumer = self.result(self.chan.basic_consume("q"))
+        again: list[Any] = []
+
+        async def loop() -> None:
+            try:
+                async for _ in consumer:
+                    pass
+            except ConsumerCancelled as error:
+                self.assertIn(consumer.consumer_tag, str(error))
+                again.append(await self.chan.basic_consume("q"))
+
+        looping = Deferred.fromCoroutine(loop())
+        closed = consumer.closed
+        self.lose()
+        self.assertNoResult(closed)
+        self.heal()
+        self.assertEqual(self.service.state, "open")
+        self.assertIsInstance(self.successResultOf(closed), ConsumerCancelled)
+        self.successResultOf(looping)
+        self.assertEqual(self.chan.consumers, tuple(again))
+        self.assertEqual(self.listener.refused, [])
+
+    def test_its_queue_stays(self) -> None:
+        """Also one that goes with its last consumer: on the new connection, it has not had one yet."""
+        self.result(self.chan.queue_declare("q", auto_delete=True))
+        self.result(self.chan.basic_consume("q", print))
+        for _ in range(3):
+            self.lose()
+            self.broker.run(2)
+            self.assertEqual(len(self.broker.line.sent(Queue.Declare)), 1)
+            self.assertEqual(self.chan.consumers, ())
+            consumer = self.result(self.chan.basic_consume("q", print))
+        self.result(consumer.cancel())
+        self.assertEqual(dict(self.service.topology.queues), {})
+
+    def test_direct_replies(self) -> None:
+        client = self.result(self.chan.rpc_client())
+        self.bounce()
+        self.assertFalse(client.is_open)
+        self.assertTrue(self.result(self.chan.rpc_client()).is_open)
+
+
 class SettlingTests(SurvivingTestCase):
     """F54 and F55: what acknowledges deliveries of before."""
 
