@@ -45,6 +45,7 @@ class Consumer:
 
     @ivar consumer_tag: Its name on the channel.
     @ivar no_ack: The broker expects no acknowledgements.
+    @ivar buffer_size: How many deliveries may wait before the connection reads no more.
     @ivar deliver: Where the channel puts its deliveries.
     """
 
@@ -63,7 +64,7 @@ class Consumer:
         self.consumer_tag = consumer_tag
         self.no_ack = no_ack
         self._handler = handler
-        self._buffer_size = buffer_size
+        self.buffer_size = buffer_size
         self._of_stream = of_stream
         self._full = False
         # Of those that are iterated over only: an empty deque takes 760 bytes.
@@ -198,12 +199,12 @@ class Consumer:
     # What waits
 
     def _filled(self, waiting: int) -> None:
-        if waiting >= self._buffer_size and not self._full and not self._ended:
+        if waiting >= self.buffer_size and not self._full and not self._ended:
             self._full = True
             self.channel.connection.pause_reading(self)
 
     def _emptied(self, waiting: int) -> None:
-        if self._full and waiting <= self._buffer_size // 2:
+        if self._full and waiting <= self.buffer_size // 2:
             self._room()
 
     def _room(self) -> None:

@@ -54,7 +54,7 @@ class Recovery:
 
     async def run(self, connection: AMQPProtocol, channels: Iterable[SurvivingChannel]) -> None:
         """
-        Do it, first what was declared, then channel by channel.
+        Do it, first what was declared, then channel by channel, those with consumers last.
 
         @raise AMQPError: when the connection is lost meanwhile, or does not answer.
         """
@@ -64,7 +64,8 @@ class Recovery:
         scratch: Channel | None = self._channel
         if scratch is not None and scratch.is_open:
             await scratch.close(timeout=CALL_TIMEOUT)
-        for channel in list(channels):
+        # Consumers last: what is delivered waits until all is there, and is read as long as anything else is asked for.
+        for channel in sorted(channels, key=lambda channel: bool(channel.consumers)):
             try:
                 await channel.restore(connection, self._left_out, CALL_TIMEOUT)
             except NoFreeChannels as error:  # the broker allows fewer of them than the one before

@@ -8,9 +8,7 @@ as for other channels. L{txpika.service} tells it when there is a connection.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.defer import Deferred, succeed
@@ -26,6 +24,7 @@ from txpika.interim import Allowance, Interim
 from txpika.message import Delivery
 from txpika.patience import Patience
 from txpika.spec import Basic, Confirm, Method, Queue, Tx
+from txpika.subscription import Subscription
 from txpika.topology import ChannelRecord, Topology, snapshot
 
 if TYPE_CHECKING:
@@ -51,61 +50,6 @@ class Home(Protocol):
 
     def forget(self, channel: SurvivingChannel) -> None:
         """It is closed for good."""
-
-
-class Subscription:
-    """
-    Stands between the engine and a consumer, on one connection. A L{txpika.core.listeners.Consumer}.
-
-    What is delivered before the whole channel is set up again waits until it is.
-
-    @ivar over: There will be no more, on this connection.
-    """
-
-    def __init__(self, channel: SurvivingChannel, core: Core, consumer: Consumer, early: bool) -> None:
-        self.consumer_tag = consumer.consumer_tag
-        self.no_ack = consumer.no_ack
-        self.consumer = consumer
-        self._channel = channel
-        self._core = core
-        self._early: deque[Delivery] | None = deque() if early else None
-        self._unwanted = False
-        self.over = False
-
-    @property
-    def deliver(self) -> Callable[[Delivery], None]:
-        """Takes one delivery."""
-        if self._unwanted:
-            return self._give_back
-        return self.consumer.deliver if self._early is None else self._early.append
-
-    def _give_back(self, *deliveries: Delivery) -> None:
-        self.consumer.give_back(deliveries)
-
-    def begin(self) -> None:
-        """The channel is there."""
-        early, self._early = self._early, None
-        self._core.consumers.redirected()
-        while early:
-            if not self.no_ack and not self._channel.consumes(self._core, self.consumer):
-                if self._core.reason is None:
-                    self._give_back(*early)
-                return
-            self.consumer.deliver(early.popleft())
-
-    def give_up(self) -> None:
-        """The consumer was cancelled meanwhile."""
-        self._unwanted = True
-        self._core.consumers.redirected()
-        self._give_back(*self._early or ())
-        self._early = None
-        with suppress(UnknownConsumerTag):  # the broker cancelled it as well
-            self._core.consumers.cancel(self.consumer_tag, True)
-
-    def ended(self, reason: CloseReason | None) -> None:
-        """There will be no more, on this connection."""
-        self.over = True
-        self._channel.subscription_ended(self._core, self.consumer, reason)
 
 
 class SurvivingChannel(Channel):
@@ -233,7 +177,7 @@ class SurvivingChannel(Channel):
             self._last_tag += 1
             consumer.consumer_tag = f"txpika.{self._last_tag}"
         queue = queue or self._last_queue
-        subscription = Subscription(self, self._core, consumer, False)
+        subscription = Subscription(self, self._core, consumer)
         method = snapshot(
             Basic.Consume(0, queue, consumer.consumer_tag, False, consumer.no_ack, exclusive, False, arguments or {})
         )
@@ -417,7 +361,7 @@ class SurvivingChannel(Channel):
             try:
                 for method in self.record.steps():
                     if method not in refused:
-                        await self._repeat(core, method, subscriptions, timeout)
+                        await self._repeat(core, connection, method, subscriptions, timeout)
                 if self._interim is None or self._interim.ended:
                     core.close()  # the program closed it meanwhile
                 else:
@@ -446,7 +390,14 @@ class SurvivingChannel(Channel):
         if consumer is not None:
             self._end_consumer(consumer, error, started=False)
 
-    async def _repeat(self, core: Core, method: Method, subscriptions: list[Subscription], timeout: float) -> None:
+    async def _repeat(
+        self,
+        core: Core,
+        connection: AMQPProtocol,
+        method: Method,
+        subscriptions: list[Subscription],
+        timeout: float,
+    ) -> None:
         if not isinstance(method, Basic.Consume):
             select = isinstance(method, Confirm.Select)
             await (core.confirm_select(False, timeout) if select else core.call(method, None, timeout))
@@ -454,7 +405,7 @@ class SurvivingChannel(Channel):
         consumer = self._consumers.get(method.consumer_tag)
         if consumer is None:
             return  # cancelled a moment ago
-        subscription = Subscription(self, core, consumer, True)
+        subscription = Subscription(self, core, consumer, connection)
         subscriptions.append(subscription)
         await core.consumers.consume(subscription, method.queue, method.exclusive, method.arguments, timeout=timeout)
 
