@@ -60,7 +60,8 @@ class Recovery:
         """
         self._channel = None
         for step in self._topology.plan():  # whose bindings follow when a queue gets another name
-            await self._take(connection, step)
+            if not await self._is_there(connection, step):
+                await self._take(connection, step)
         scratch: Channel | None = self._channel
         if scratch is not None and scratch.is_open:
             await scratch.close(timeout=CALL_TIMEOUT)
@@ -73,16 +74,44 @@ class Recovery:
                 channel.finish(ChannelClosed(str(error)))
         self._fatal.clear()
 
+    async def _scratch(self, connection: AMQPProtocol) -> Channel:
+        if self._channel is None or not self._channel.is_open:
+            self._channel = await connection.channel(timeout=CALL_TIMEOUT)
+        return self._channel
+
+    async def _is_there(self, connection: AMQPProtocol, step: Step) -> bool:
+        """
+        Whether a queue that the broker named is still there, with its messages. It cannot be declared by that name; and
+        another in its place would leave it behind, bound as it is, to fill up.
+        """
+        look = Queue.Declare(queue=step.name, passive=True)
+        by_broker = isinstance(step.method, Queue.Declare) and not step.method.queue
+        if not by_broker or not self._topology.outlives(step.name) or look.encode() in self._fatal:
+            return False
+        channel = await self._scratch(connection)
+        ended = channel.closed
+        try:
+            await channel.call(look, timeout=CALL_TIMEOUT)
+        except ChannelClosed as error:
+            if error.initiator != "peer":
+                raise
+            await ended
+            return False
+        except ConnectionClosed as error:
+            if error.blames(look):
+                self._fatal.add(look.encode())
+            raise
+        return True
+
     async def _take(self, connection: AMQPProtocol, step: Step) -> None:
         method = step.method
         if method.encode() in self._fatal:
             return
         patience = Patience(self._clock, connection.heartbeat)
         while True:
-            if self._channel is None or not self._channel.is_open:
-                self._channel = await connection.channel(timeout=CALL_TIMEOUT)
+            channel = await self._scratch(connection)
             try:
-                reply = await self._channel.call(method, timeout=CALL_TIMEOUT)
+                reply = await channel.call(method, timeout=CALL_TIMEOUT)
                 break
             except ChannelClosed as error:
                 if error.initiator != "peer":

@@ -240,6 +240,16 @@ class Topology:
                 binding.routing_key = new
             self._bindings.add(binding, number)
 
+    def outlives(self, queue: str) -> bool:
+        """
+        @return: Whether a queue of that present name may be there still when the connection it was declared on is lost:
+            it is not exclusive, and does not go with the last consumer, which is lost with the connection.
+        """
+        declared = self._queues.get(queue)
+        if declared is None or declared.method.exclusive:
+            return False
+        return not (declared.method.auto_delete and queue in self._consumers)
+
     def _queue_declared(self, method: Queue.Declare, reply: Method | None) -> None:
         declared = snapshot(method)
         declared.nowait = False

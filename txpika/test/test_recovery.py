@@ -144,6 +144,75 @@ class RecoveryTests(ServiceTestCase):
         self.result(channel.queue_bind("", "amq.topic", "b.*"))
         self.assertEqual(self.broker.line.sent(Queue.Bind)[-1].queue, second)  # type: ignore[attr-defined]
 
+    def test_a_queue_that_the_broker_named_is_still_there(self) -> None:
+        """With its messages: another one would leave them behind."""
+        self.start()
+        channel = self.channel()
+        name = self.result(channel.queue_declare("", durable=True)).queue
+        self.result(channel.queue_bind("", "amq.topic", "a.*"))
+        consumer = self.result(channel.basic_consume("", print))
+        self.lose()
+        self.heal()
+        said: list[Any] = self.broker.line.sent(Queue.Declare, Queue.Bind, Basic.Consume)
+        self.assertEqual([each.queue for each in said], [name] * 3)
+        self.assertTrue(said[0].passive)
+        self.assertEqual((self.listener.renamed, self.listener.refused), ([], []))
+        self.assertEqual(channel.consumers, (consumer,))
+
+    def test_a_queue_that_the_broker_named_is_gone(self) -> None:
+        self.start()
+        channel = self.channel()
+        first = self.result(channel.queue_declare("")).queue
+        self.result(channel.queue_bind("", "amq.topic", "a.*"))
+        answer = self.broker.answers[Queue.Declare]
+        self.broker.answers[Queue.Declare] = lambda line, number, asked: (refusal(404) if asked.passive else answer)(
+            line, number, asked
+        )
+        self.lose()
+        self.heal()
+        self.assertEqual(self.service.state, "open")
+        self.assertEqual((self.listener.renamed, self.listener.refused), ([(first, "amq.gen-2")], []))
+        said: list[Any] = self.broker.line.sent(Queue.Declare, Queue.Bind)
+        self.assertEqual([each.queue for each in said], [first, "", "amq.gen-2"])
+
+    def test_a_queue_that_the_broker_named_cannot_be_there(self) -> None:
+        self.start()
+        channel = self.channel()
+        self.result(channel.queue_declare("", exclusive=True))
+        self.result(channel.queue_declare("", auto_delete=True))
+        self.result(channel.basic_consume("", print))
+        self.lose()
+        self.heal()
+        said: list[Any] = self.broker.line.sent(Queue.Declare)
+        self.assertEqual([(each.queue, each.passive) for each in said], [("", False)] * 2)
+        self.assertEqual(len(self.listener.renamed), 2)
+
+    def test_looking_for_a_queue_makes_the_broker_hang_up(self) -> None:
+        """As RabbitMQ does where a queue has crashed."""
+        self.start()
+        name = self.result(self.channel().queue_declare("")).queue
+        answer = self.broker.answers[Queue.Declare]
+        self.broker.answers[Queue.Declare] = lambda line, number, asked: (
+            Connection.Close(541, "INTERNAL_ERROR", 50, 10) if asked.passive else answer(line, number, asked)
+        )
+        self.lose()
+        self.heal()
+        self.assertEqual(self.service.state, "waiting")
+        self.broker.run(2)
+        self.assertEqual(self.service.state, "open")
+        self.assertEqual(self.listener.renamed, [(name, "amq.gen-2")])
+
+    def test_lost_while_looking_for_a_queue(self) -> None:
+        self.start()
+        self.result(self.channel().queue_declare(""))
+        answer = self.broker.answers.pop(Queue.Declare)
+        self.lose()
+        self.heal()
+        self.lose()
+        self.broker.answers[Queue.Declare] = answer
+        self.broker.run(2)
+        self.assertEqual((self.service.state, self.listener.renamed), ("open", []))
+
     def test_F57_what_was_deleted_stays_deleted(self) -> None:
         channel = self.declared()
         self.result(channel.queue_delete("q"))

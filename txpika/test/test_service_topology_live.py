@@ -152,6 +152,27 @@ class TopologyTests(ServiceLive):
         await self.until(lambda: got)
         self.assertEqual(self.channel.consumers, (consumer,))
 
+    async def test_a_queue_that_the_broker_named_and_that_outlives_the_connection(self) -> None:
+        """Nothing in it is left behind; and when it is gone, there is another."""
+        name = (await self.channel.queue_declare("", durable=True)).queue
+        self.addCleanup(self.other.queue_delete, name)
+        await self.channel.queue_bind("", "amq.topic", "outlives.*")
+        await self.proxy.down()
+        await self.other.confirm_select()
+        await self.other.basic_publish("amq.topic", "outlives.x", b"kept")
+        await self.proxy.up()
+        await self.service.when_open()
+        got = await self.channel.basic_get("")
+        assert got is not None
+        self.assertEqual((got.body, self.renamed, self.refused), (b"kept", [], []))
+        got.ack()
+        await self.other.queue_delete(name)
+        await self.bounce()
+        [(old, new)] = self.renamed
+        self.assertEqual((old, self.refused), (name, []))
+        self.addCleanup(self.other.queue_delete, new)
+        await self.other.basic_publish("amq.topic", "outlives.x", b"another", mandatory=True)
+
     async def test_which_queue_was_declared_last_when_nobody_waited_for_it(self) -> None:
         """The broker knows; afterwards, so does the channel."""
         await self.channel.queue_declare("", exclusive=True)

@@ -136,6 +136,14 @@ class DeclaringTests(Recorded):
         self.record(Queue.Declare(queue="q", exclusive=True), Queue.Declare(queue="r", auto_delete=True))
         self.assertEqual(self.names(), ["q", "r"])
 
+    def test_queues_that_may_outlive_their_connection(self) -> None:
+        self.record(Queue.Declare(queue="q", durable=True), Queue.Declare(queue="mine", exclusive=True))
+        self.record(Queue.Declare(queue="r", auto_delete=True), Queue.Declare(queue="s", auto_delete=True))
+        self.topology.consumer_added("q")
+        self.topology.consumer_added("s")
+        names = ("q", "mine", "r", "s", "unknown")
+        self.assertEqual([name for name in names if self.topology.outlives(name)], ["q", "r"])
+
     def test_to_look_at(self) -> None:
         self.record(
             Exchange.Declare(exchange="x"), Queue.Declare(queue="q", nowait=True), Queue.Bind(queue="q", exchange="x")
