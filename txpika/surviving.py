@@ -63,8 +63,8 @@ class SurvivingChannel(Channel):
     and writes nothing. In between, calls fail with L{txpika.exceptions.NotConnected}, except that publishes may wait
     (C{publish_wait} of the service), and that L{close} and the cancelling of consumers take effect at once.
 
-    C{""} for a queue is the one declared last, as on any channel, and still is on the next connection. No queue is when
-    the connection was lost before that declaration was answered.
+    C{""} for a queue is the one declared last, as on any channel, and still is on the next connection. It is none
+    after the connection was lost before that declaration was answered.
 
     It ends when the program closes it, when the broker does, as for a passive declaration of something missing, and
     when the service stops.
