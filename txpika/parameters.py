@@ -8,10 +8,10 @@ Owns the defaults, the limits and their checks. A wrong value is refused here, b
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from txpika.credentials import ExternalCredentials, PlainCredentials
 from txpika.interfaces import ICredentials
@@ -144,14 +144,108 @@ def _hosts(hosts: object, port: int) -> tuple[tuple[str, int], ...]:
     return tuple(pairs)
 
 
+def _tls(name: str, value: object) -> TLSOptions | None:
+    if value is not None and not isinstance(value, TLSOptions):
+        raise TypeError(f"{name} must be TLSOptions or None, not {type(value).__name__}")
+    return value
+
+
+def _credentials(name: str, value: object) -> Any:
+    asked = callable(value) and not isinstance(value, type)
+    if not asked and value is not None and not ICredentials.providedBy(value):
+        kind = type(value).__name__
+        del value  # it may be a password, and tracebacks may show what is in a name
+        raise TypeError(f"{name} must provide ICredentials or be a function that gives such, not {kind}")
+    return PlainCredentials("guest", "guest") if value is None else value
+
+
+def _frame_max(name: str, value: object) -> int:
+    size = integer(name, value, MIN_FRAME_MAX, MAX_FRAME_MAX)
+    if size < RECOMMENDED_MIN_FRAME_MAX:
+        warnings.warn(
+            f"{name} is {size}: RabbitMQ 4.1 and later refuse less than {RECOMMENDED_MIN_FRAME_MAX} bytes",
+            stacklevel=_PROGRAM,
+        )
+    return size
+
+
+def _heartbeat(name: str, value: object) -> int:
+    timeout = integer(name, value, 0, 65535)
+    if 0 < timeout < LEAST_SANE_HEARTBEAT:
+        warnings.warn(
+            f"{name} is {timeout}: below {LEAST_SANE_HEARTBEAT} seconds a busy moment looks like a dead peer",
+            stacklevel=_PROGRAM,
+        )
+    return timeout
+
+
+def _client_properties(name: str, value: object) -> dict[str, Any]:
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a Mapping or None, not {type(value).__name__}")
+    table = dict(value or {})
+    if len(encode_table(table, name)) > MIN_FRAME_MAX // 2:
+        raise ValueError(f"{name} are over {MIN_FRAME_MAX // 2} bytes when encoded")
+    return table
+
+
+#: Where the program is, seen from a check: above L{ConnectionParameters._set} and what calls that.
+_PROGRAM = 4
+#: What is checked, in the constructor and when it is set later: by name, a function of name and value that returns what
+#: is kept.
+_CHECKS: dict[str, Callable[[str, Any], object]] = {
+    "tls": _tls,
+    "virtual_host": text,
+    "credentials": _credentials,
+    "channel_max": lambda name, value: integer(name, value, 0, 65535),
+    "frame_max": _frame_max,
+    "heartbeat": _heartbeat,
+    "connection_timeout": seconds,
+    "close_timeout": seconds,
+    "connection_name": text,
+    "client_properties": _client_properties,
+    "locale": text,
+    "confirm_window": lambda name, value: integer(name, value, 1, 2**31),
+    "max_held": lambda name, value: integer(name, value, 0, 2**63),
+    "blocked_timeout": lambda name, value: None if value is None else seconds(name, value),
+    "max_body_size": lambda name, value: integer(name, value, 0, 2**63),
+}
+_STRATEGY = "give the connection a reconnection strategy, or use AMQPService"
+#: What to use for pika's names that are none here.
+_OURS = {
+    "ssl": "set tls to TLSOptions",
+    "ssl_options": "set tls to TLSOptions",
+    "blocked_connection_timeout": "set blocked_timeout",
+    "socket_timeout": "set connection_timeout",
+    "stack_timeout": "set connection_timeout",
+    "connection_attempts": _STRATEGY,
+    "retry_delay": _STRATEGY,
+}
+
+
 class ConnectionParameters:
     """
     Where to connect, as whom, and with which limits.
 
-    All arguments are attributes of the same names.
-
-    @ivar hosts: All hosts, as pairs of name and port; C{host} and C{port} are the first.
+    All arguments are attributes of the same names. They can be set, with the same checks, and take effect the next time
+    a connection is made. C{tls} then leaves the port as it is.
     """
+
+    _hosts: tuple[tuple[str, int], ...]
+    tls: TLSOptions | None
+    virtual_host: str
+    credentials: Any
+    channel_max: int
+    frame_max: int
+    heartbeat: int
+    connection_timeout: float
+    close_timeout: float
+    connection_name: str
+    client_properties: dict[str, Any]
+    locale: str
+    confirm_window: int
+    max_held: int
+    blocked_timeout: float | None
+    max_body_size: int
 
     def __init__(
         self,
@@ -204,57 +298,85 @@ class ConnectionParameters:
         @raise ValueError: when a value is outside its limits.
         @raise TypeError: when a value is of a wrong type.
         """
-        if tls is not None and not isinstance(tls, TLSOptions):
-            raise TypeError(f"tls must be TLSOptions or None, not {type(tls).__name__}")
-        self.tls = tls
+        self._set("tls", tls)
         default = PORT if tls is None else PORT_TLS
         port = default if port is None else integer("port", port, 1, 65535)
         if host is not None and hosts is not None:
             raise ValueError("host and hosts are both given: give one of them")
         if hosts is None:
             hosts = [host_name("host", "localhost" if host is None else host)]
-        self.hosts = _hosts(hosts, port)
-        self.virtual_host = text("virtual_host", virtual_host)
-        asked = callable(credentials) and not isinstance(credentials, type)
-        if not asked and credentials is not None and not ICredentials.providedBy(credentials):
-            kind = type(credentials).__name__
-            del credentials  # it may be a password, and tracebacks may show what is in a name
-            raise TypeError(f"credentials must provide ICredentials or be a function that gives such, not {kind}")
-        self.credentials: Any = PlainCredentials("guest", "guest") if credentials is None else credentials
-        self.channel_max = integer("channel_max", channel_max, 0, 65535)
-        self.frame_max = integer("frame_max", frame_max, MIN_FRAME_MAX, MAX_FRAME_MAX)
-        if frame_max < RECOMMENDED_MIN_FRAME_MAX:
-            warnings.warn(
-                f"frame_max is {frame_max}: RabbitMQ 4.1 and later refuse less than {RECOMMENDED_MIN_FRAME_MAX} bytes",
-                stacklevel=2,
-            )
-        self.heartbeat = integer("heartbeat", heartbeat, 0, 65535)
-        if 0 < heartbeat < LEAST_SANE_HEARTBEAT:
-            warnings.warn(
-                f"heartbeat is {heartbeat}: below {LEAST_SANE_HEARTBEAT} seconds a busy moment looks like a dead peer",
-                stacklevel=2,
-            )
-        self.connection_timeout = seconds("connection_timeout", connection_timeout)
-        self.close_timeout = seconds("close_timeout", close_timeout)
-        self.connection_name = text("connection_name", connection_name)
-        self.client_properties = dict(client_properties or {})
-        if len(encode_table(self.client_properties, "client_properties")) > MIN_FRAME_MAX // 2:
-            raise ValueError(f"client_properties are over {MIN_FRAME_MAX // 2} bytes when encoded")
-        self.locale = text("locale", locale)
-        self.confirm_window = integer("confirm_window", confirm_window, 1, 2**31)
-        self.max_held = integer("max_held", max_held, 0, 2**63)
-        self.blocked_timeout = None if blocked_timeout is None else seconds("blocked_timeout", blocked_timeout)
-        self.max_body_size = integer("max_body_size", max_body_size, 0, 2**63)
+        self._keep_hosts(hosts, port)
+        self._set("virtual_host", virtual_host)
+        try:
+            self._set("credentials", credentials)
+        finally:
+            del credentials  # tracebacks may show what is in a name
+        self._set("channel_max", channel_max)
+        self._set("frame_max", frame_max)
+        self._set("heartbeat", heartbeat)
+        self._set("connection_timeout", connection_timeout)
+        self._set("close_timeout", close_timeout)
+        self._set("connection_name", connection_name)
+        self._set("client_properties", client_properties)
+        self._set("locale", locale)
+        self._set("confirm_window", confirm_window)
+        self._set("max_held", max_held)
+        self._set("blocked_timeout", blocked_timeout)
+        self._set("max_body_size", max_body_size)
+
+    def _set(self, name: str, value: object) -> None:
+        try:
+            vars(self)[name] = _CHECKS[name](name, value)
+        finally:
+            del value  # tracebacks may show what is in a name
+
+    def _keep_hosts(self, hosts: object, port: int) -> None:
+        vars(self)["_hosts"] = _hosts(hosts, port)
+
+    if not TYPE_CHECKING:  # which would take it as leave to set any name
+
+        def __setattr__(self, name, value):
+            """
+            @raise AttributeError: when there is no such argument.
+            @raise ValueError: as the constructor, and L{TypeError}.
+            """
+            try:
+                if name in _CHECKS:
+                    self._set(name, value)
+                elif hasattr(type(self), name):  # a property, or what a subclass has added
+                    super().__setattr__(name, value)
+                else:
+                    ours = f": {_OURS[name]}" if name in _OURS else ""
+                    raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{ours}", name=name, obj=self)
+            finally:
+                del value  # tracebacks may show what is in a name
+
+    @property
+    def hosts(self) -> tuple[tuple[str, int], ...]:
+        """All hosts, as pairs of name and port. Those set without a port get that of the first one before."""
+        return self._hosts
+
+    @hosts.setter
+    def hosts(self, hosts: Iterable[str | tuple[str, int]]) -> None:
+        self._keep_hosts(hosts, self.port)
 
     @property
     def host(self) -> str:
-        """The first host."""
-        return self.hosts[0][0]
+        """The first host. Set, it is the only one."""
+        return self._hosts[0][0]
+
+    @host.setter
+    def host(self, host: str) -> None:
+        self._keep_hosts([host_name("host", host)], self.port)
 
     @property
     def port(self) -> int:
-        """The port of the first host."""
-        return self.hosts[0][1]
+        """The port of the first host. Set, it is that of all."""
+        return self._hosts[0][1]
+
+    @port.setter
+    def port(self, port: int) -> None:
+        self._keep_hosts([host for host, _ in self._hosts], integer("port", port, 1, 65535))
 
     def __repr__(self) -> str:
         scheme = "amqp" if self.tls is None else "amqps"

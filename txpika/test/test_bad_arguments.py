@@ -5,6 +5,9 @@ Tests for wrong arguments: each is refused at the call by its name, nothing is w
 from __future__ import annotations
 
 import ast
+import copy
+import inspect
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,16 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 import txpika
-from txpika import AMQPProtocol, BasicProperties, ConnectionParameters, PlainCredentials, TLSOptions, parse_uri
+from txpika import (
+    AMQPProtocol,
+    BasicProperties,
+    ConnectionParameters,
+    ExternalCredentials,
+    PlainCredentials,
+    TLSOptions,
+    URLParameters,
+    parse_uri,
+)
 from txpika.channel import Channel
 from txpika.exceptions import ChannelClosed, StaleDelivery
 from txpika.spec import Channel as ChannelMethods
@@ -240,6 +252,108 @@ class ParameterTests(SynchronousTestCase):
     def test_B109_client_properties(self) -> None:
         self.refused(ValueError, "client_properties", {"k": "x" * 5000})
         self.refused(TypeError, "client_properties", {"k": object()})
+        for wrong in ([1], "x", 5):
+            raised = self.assertRaises(TypeError, ConnectionParameters, client_properties=wrong)
+            self.assertEqual(str(raised), f"client_properties must be a Mapping or None, not {type(wrong).__name__}")
+
+
+class SetParameterTests(SynchronousTestCase):
+    """What a program sets after it has made its parameters, as those for pika do."""
+
+    def refused(self, parameters: Any, name: str, value: object) -> str:
+        error = self.assertRaises(AttributeError, setattr, parameters, name, value)
+        self.assertNotIn(name, vars(parameters))
+        return str(error)
+
+    def test_names_of_pika_are_refused_and_ours_named(self) -> None:
+        """A hosting company's snippet set C{ssl_options}: the connection was made in plain text, without a word."""
+        parameters: Any = URLParameters("amqp://broker")
+        for name in ("ssl_options", "ssl"):
+            self.assertIn("set tls to TLSOptions", self.refused(parameters, name, {"cert_reqs": 2}))
+        self.assertIn("set blocked_timeout", self.refused(parameters, "blocked_connection_timeout", 300))
+        for name in ("socket_timeout", "stack_timeout"):
+            self.assertIn("set connection_timeout", self.refused(parameters, name, 5))
+        for name in ("connection_attempts", "retry_delay"):
+            self.assertIn("reconnection strategy, or use AMQPService", self.refused(parameters, name, 5))
+
+    def test_a_misspelled_name(self) -> None:
+        for parameters in (ConnectionParameters(), URLParameters("amqp://broker")):
+            text = self.refused(parameters, "hearbeat", 30)
+            self.assertEqual(text, f"{type(parameters).__name__} has no attribute 'hearbeat'")
+
+    def test_each_argument_is_checked_as_in_the_constructor(self) -> None:
+        """C{p.heartbeat = "x"} was an error deep in the engine."""
+        wrong: dict[str, object] = {
+            "host": "a:1",
+            "hosts": [("a", 0)],
+            "port": "5672",
+            "virtual_host": 1,
+            "credentials": "hunter2",
+            "channel_max": -1,
+            "frame_max": 0,
+            "heartbeat": "x",
+            "tls": True,
+            "connection_timeout": 0,
+            "close_timeout": None,
+            "connection_name": 1,
+            "client_properties": [1],
+            "locale": None,
+            "confirm_window": 0,
+            "max_held": -1,
+            "max_body_size": 1.5,
+            "blocked_timeout": -1,
+        }
+        self.assertEqual({*wrong}, {*inspect.signature(ConnectionParameters).parameters})
+        for name, value in wrong.items():
+            at_once = self.assertRaises((TypeError, ValueError), ConnectionParameters, **{name: value})
+            parameters = ConnectionParameters(heartbeat=33)
+            before = repr(parameters), dict(vars(parameters))
+            later = self.assertRaises(type(at_once), setattr, parameters, name, value)
+            self.assertEqual(str(later), str(at_once))
+            self.assertEqual((repr(parameters), vars(parameters)), before)
+
+    def test_what_is_right_is_kept(self) -> None:
+        parameters = URLParameters("amqp://broker:7/v")
+        parameters.tls = options = TLSOptions()
+        parameters.heartbeat = 30
+        parameters.blocked_timeout = 300
+        parameters.credentials = PlainCredentials("me", "hunter2")
+        self.assertEqual((parameters.tls, parameters.heartbeat, parameters.blocked_timeout), (options, 30, 300))
+        self.assertIn("amqps://broker:7 ", repr(parameters))
+
+    def test_hosts(self) -> None:
+        parameters = ConnectionParameters(hosts=["a", ("b", 2)], port=1)
+        parameters.port = 3
+        self.assertEqual(parameters.hosts, (("a", 3), ("b", 3)))
+        parameters.hosts = ["c", ("d", 4)]
+        self.assertEqual(parameters.hosts, (("c", 3), ("d", 4)))
+        parameters.host = "e"
+        self.assertEqual(parameters.hosts, (("e", 3),))
+
+    def test_warnings_name_the_line_of_the_program(self) -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            parameters = ConnectionParameters(heartbeat=1, frame_max=4096)
+            parameters.heartbeat = 2
+            parameters.frame_max = 4097
+        self.assertEqual([each.filename for each in caught], [__file__] * 4)
+
+    def test_copies(self) -> None:
+        one = ConnectionParameters("a", 7, heartbeat=33, credentials=ExternalCredentials())
+        for parameters in (one, URLParameters("amqp://a:7?heartbeat=33&auth_mechanism=external")):
+            for other in (copy.copy(parameters), copy.deepcopy(parameters), pickle.loads(pickle.dumps(parameters))):
+                self.assertIs(type(other), type(parameters))
+                self.assertEqual((repr(other), other.heartbeat), (repr(parameters), 33))
+                other.host = "b"
+                self.assertEqual((other.hosts, parameters.hosts), ((("b", 7),), (("a", 7),)))
+
+    def test_a_subclass_has_attributes_of_its_own(self) -> None:
+        class Ours(ConnectionParameters):
+            region = "here"
+
+        parameters = Ours()
+        parameters.region = "there"
+        self.assertEqual(parameters.region, "there")
 
 
 class EvaluationTests(SynchronousTestCase):

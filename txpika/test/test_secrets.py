@@ -272,6 +272,9 @@ class ArgumentTests(Base):
         self.fails_hidden(ConnectionParameters, credentials=PlainCredentials("me", CANARY), heartbeat=-1)
         self.fails_hidden(ConnectionParameters, credentials=CANARY)
         self.fails_hidden(ConnectionParameters, credentials=[CANARY])
+        self.fails_hidden(setattr, ConnectionParameters(), "credentials", CANARY)
+        error = self.assertRaises(AttributeError, setattr, ConnectionParameters(), "password", CANARY)
+        self.assertHidden(*shown_by(error))
 
 
 class HandshakeTests(Base):
