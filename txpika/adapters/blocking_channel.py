@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from txpika.adapters.blocking_consumers import Consumer, Iterated, Message
+from txpika.adapters.blocking_consumers import Consumer, Iterated, Message, raise_unless_ours
 from txpika.adapters.blocking_methods import BlockingMethods
 from txpika.adapters.blocking_publishing import Many
 from txpika.adapters.checking import Arguments, OnMessage, need_callback, refuse_ticket, why
@@ -237,6 +237,7 @@ class BlockingChannel(BlockingMethods):
         @param consumer: May be given as C{consumer_callback}. What it raises comes out of what hands over events.
         @param block: Go on to L{start_consuming} at once, as pika did in 2011.
         @return: The consumer tag; with C{block}, once L{start_consuming} has returned.
+        @raise CloseReason: as L{start_consuming}.
         """
         function = consumer if consumer_callback is None else consumer_callback
         if not callable(function):
@@ -266,10 +267,11 @@ class BlockingChannel(BlockingMethods):
 
     def start_consuming(self) -> None:
         """
-        Hand over messages until L{stop_consuming}, or until the broker has cancelled all consumers.
+        Hand over messages until L{stop_consuming}, or until the program closes the channel or the connection.
 
-        @raise ConsumerCancelled: when the broker has cancelled the last of them.
-        @raise CloseReason: when the channel or the connection ends.
+        @raise ConsumerCancelled: when the broker has cancelled the last of the consumers.
+        @raise CloseReason: when the channel or the connection ends in another way, or is closed with a code other than
+            200.
         @raise RuntimeError: when it is called from inside itself.
         """
         if self._serving:
@@ -280,12 +282,12 @@ class BlockingChannel(BlockingMethods):
             while self._serving:
                 if not self._consumers:
                     if last is not None and last.reason is not None:
-                        raise last.reason.with_outcome("closed")
+                        raise_unless_ours(last.reason)
                     return
                 last = next(reversed(self._consumers.values()))
                 self.connection.patience.wait(self._waiter, self._something, None)
-                if not self.connection.dispatch(lambda: self._serving):
-                    self._raise_reason()
+                if not self.connection.dispatch(lambda: self._serving) and self._over():
+                    return
         finally:
             self._serving = False
 
@@ -293,11 +295,17 @@ class BlockingChannel(BlockingMethods):
         """There is something to hand over, or no reason left to wait for it."""
         return self.connection.something() or not self._serving or not self._consumers or self._core.ended
 
-    def _raise_reason(self) -> None:
+    def _over(self) -> bool:
+        """
+        @return: Whether the channel has ended, as the program wanted.
+        @raise CloseReason: when it has ended in another way.
+        """
         if self._core.ended:
             assert self._core.reason is not None
-            raise self._core.reason.with_outcome("closed")
-        self.connection.check()
+            raise_unless_ours(self._core.reason)
+        else:
+            self.connection.check()
+        return self._core.ended
 
     def stop_consuming(self, consumer_tag: str | None = None) -> None:
         """
@@ -370,11 +378,11 @@ class BlockingChannel(BlockingMethods):
     ) -> Iterator[tuple[Any, Any, Any]]:
         """
         Iterate over messages as they come: C{Basic.Deliver}, properties and body. Leaving the loop keeps the consumer,
-        and another C{consume} goes on with it; L{cancel} ends it.
+        and another C{consume} goes on with it; L{cancel} ends it, and so does closing the channel or the connection.
 
         @param inactivity_timeout: After this many seconds without a message the next item is C{(None, None, None)}.
         @raise ConsumerCancelled: when the broker has cancelled the consumer.
-        @raise CloseReason: when the channel or the connection ends.
+        @raise CloseReason: when the channel or the connection ends in another way, as with L{start_consuming}.
         @raise ValueError: when the earlier consumer it would go on with is of another queue or kind.
         """
         if inactivity_timeout is not None:
@@ -405,9 +413,9 @@ class BlockingChannel(BlockingMethods):
                     return
                 if consumer.over:
                     self._generator = None
-                    if consumer.reason is None:
-                        return
-                    raise consumer.reason.with_outcome("closed")
+                    if consumer.reason is not None:
+                        raise_unless_ours(consumer.reason)
+                    return
                 left = None if inactivity_timeout is None else since + inactivity_timeout - loop.seconds()
                 if left is not None and left <= 0:
                     break

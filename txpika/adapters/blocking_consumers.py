@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from txpika.adapters.blocking_events import MAX_EVENTS
 from txpika.adapters.methods import deliver_of
-from txpika.exceptions import CloseReason
+from txpika.exceptions import ChannelClosed, CloseReason, ConnectionClosed
 from txpika.message import Delivery
 from txpika.spec import BasicProperties
 
@@ -29,6 +29,17 @@ Message = tuple[Any, BasicProperties, bytes]
 def message_of(delivery: Delivery) -> Message:
     """@return: What a pika program expects."""
     return deliver_of(delivery), delivery.properties, delivery.body
+
+
+def raise_unless_ours(reason: CloseReason) -> None:
+    """
+    Do nothing when the program itself has closed the channel or the connection, in the orderly way.
+
+    @raise CloseReason: C{reason}, when the end was another.
+    """
+    orderly = isinstance(reason, ChannelClosed | ConnectionClosed) and reason.reply_code == 200
+    if not orderly or reason.initiator != "local":
+        raise reason.with_outcome("closed")
 
 
 class Consumer:

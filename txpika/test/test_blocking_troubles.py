@@ -59,12 +59,34 @@ class TroublesTests(BlockingTestCase):
     def test_a_handler_closes_the_channel(self) -> None:
         self.publish("x", "y")
         consume, handle = self.channel.basic_consume, lambda channel, *_: channel.close()
-        self.within(lambda: self.assertRaises(ChannelClosed, consume, handle, queue=self.queue))
+        self.within(lambda: consume(handle, queue=self.queue))
+        self.assertEqual((self.channel.is_open, self.connection.is_open), (False, True))
 
     def test_a_handler_closes_the_connection(self) -> None:
         self.publish("x", "y")
         consume, handle = self.channel.basic_consume, lambda *_: self.connection.close()
-        self.within(lambda: self.assertRaises(ConnectionClosed, consume, handle, queue=self.queue))
+        self.within(lambda: consume(handle, queue=self.queue))
+        self.assertTrue(self.connection.is_closed)
+
+    def test_a_handler_closes_with_another_code(self) -> None:
+        """That says that something went wrong, so it is raised."""
+        self.publish("x")
+        consume, handle = self.channel.basic_consume, lambda channel, *_: channel.close(311, "no")
+        error = self.assertRaises(ChannelClosed, consume, handle, queue=self.queue)
+        self.assertEqual((error.reply_code, error.initiator), (311, "local"))
+
+    def test_the_program_closes_while_it_iterates(self) -> None:
+        """The loop over C{consume} is over then, without an error."""
+        for closing in ("channel", "connection"):
+            self.channel = self.connection.channel()
+            self.channel.queue_purge(queue=self.queue)
+            self.publish("x", "y", "z")
+            bodies = []
+            for method, _, body in self.channel.consume(self.queue):
+                self.channel.basic_ack(method.delivery_tag)
+                bodies.append(body)
+                getattr(self, closing).close()
+            self.assertEqual((bodies, self.channel.is_open), ([b"x"], False))
         self.assertTrue(self.connection.is_closed)
 
     def test_the_channel_closes_while_one_iterates(self) -> None:
@@ -367,8 +389,7 @@ class TroublesTests(BlockingTestCase):
 
     def test_a_signal_closes_the_connection(self) -> None:
         self.interrupt(self.connection.close)
-        consume = self.channel.basic_consume
-        self.within(lambda: self.assertRaises(ConnectionClosed, consume, lambda *_: None, queue=self.queue))
+        self.within(lambda: self.channel.basic_consume(lambda *_: None, queue=self.queue))
         self.assertTrue(self.connection.waiter.closed)
 
     # Threads, processes, and after the end
