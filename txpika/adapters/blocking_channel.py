@@ -51,6 +51,7 @@ class BlockingChannel(BlockingMethods):
         self._generator: Iterated | None = None
         self._on_return: list[Callable[..., object]] = []
         self._on_cancel: list[Callable[..., object]] = []
+        self._on_close: list[Callable[[int, str], object]] = []
 
     @property
     def channel_number(self) -> int:
@@ -61,6 +62,17 @@ class BlockingChannel(BlockingMethods):
     def is_open(self) -> bool:
         """Whether calls can be made."""
         return self._core.reason is None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended."""
+        return self._core.ended
+
+    @property
+    def closing(self) -> bool | tuple[int, str]:
+        """C{False}, or code and text of its close."""
+        reason = self._core.reason
+        return False if reason is None else (reason.reply_code or 200, reason.reply_text)
 
     @property
     def consumer_tags(self) -> list[str]:
@@ -440,6 +452,14 @@ class BlockingChannel(BlockingMethods):
 
     # The end
 
+    def add_on_close_callback(self, callback: Callable[[int, str], object]) -> None:
+        """
+        Call C{callback} with code and text when the channel, or the connection, is closed, by whomever; while events
+        are handed over.
+        """
+        need_callback(callback)
+        self._on_close.append(callback)
+
     def close(self, code: int = 200, text: str = "Normal shutdown") -> None:
         """Close it, after all calls made before. Harmless when it is closed."""
         if self._core.ended:
@@ -471,6 +491,8 @@ class BlockingChannel(BlockingMethods):
 
     def ended(self, reason: CloseReason) -> None:
         """The engine's channel is closed."""
+        for callback in self._on_close:
+            self.connection.event(None, callback, reason.reply_code or 200, reason.reply_text)
         self.connection.waiter.notify()
 
     def __repr__(self) -> str:

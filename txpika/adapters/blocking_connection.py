@@ -247,6 +247,11 @@ class BlockingConnection(Attributes):
         return self._ended
 
     @property
+    def is_closing(self) -> bool:
+        """Whether its end has begun but is not over."""
+        return self.reason is not None and not self._ended
+
+    @property
     def reason(self) -> CloseReason | None:
         """Why it has ended, or is about to."""
         return self._reason or self._core.reason

@@ -321,6 +321,29 @@ class BlockingTests(BlockingTestCase):
         self.assertRaises(ConnectionClosed, self.connection.process_data_events)
         self.assertRaises(ConnectionClosed, self.connection.call_later, 0, lambda: None)
 
+    def test_what_a_channel_says_of_its_end(self) -> None:
+        """Programs of 2011 ask for C{is_closed} and C{closing}, and add callbacks, which get code and text."""
+        heard: list[Any] = []
+        self.channel.add_on_close_callback(lambda code, text: heard.append((code, text)))
+        self.assertEqual((self.channel.is_closed, self.channel.closing), (False, False))
+        self.assertRaises(ChannelClosed, self.channel.queue_purge, queue="no such queue")
+        self.assertTrue(self.channel.is_closed)
+        self.until(lambda: heard)
+        self.assertEqual(heard, [self.channel.closing])
+        self.assertEqual(heard[0][0], 404)
+        self.assertIn("no such queue", heard[0][1])
+        self.assertRaises(TypeError, self.channel.add_on_close_callback, None)
+
+    def test_channels_end_with_their_connection(self) -> None:
+        heard: list[Any] = []
+        self.channel.add_on_close_callback(lambda *arguments: heard.append(arguments))
+        self.connection.add_on_close_callback(heard.append)
+        self.assertFalse(self.connection.is_closing)
+        self.connection.close(311, "enough")
+        self.assertEqual((self.connection.is_closing, self.connection.is_closed), (False, True))
+        self.until(lambda: heard[1:])
+        self.assertEqual(heard, [(311, "enough"), self.connection])
+
     def test_not_let_in(self) -> None:
         known = parse_uri(self.uri)
         self.assertRaises(AuthenticationError, self.connect, f"amqp://guest:hunter2@{known.host}:{known.port}")
