@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from txpika.adapters.blocking_consumers import Consumer, Iterated, Message, raise_unless_ours
 from txpika.adapters.blocking_methods import BlockingMethods
 from txpika.adapters.blocking_publishing import Many
-from txpika.adapters.checking import Arguments, OnMessage, need_callback, refuse_ticket, why
+from txpika.adapters.checking import Arguments, OnMessage, need_callback, need_handler, refuse_ticket, why
 from txpika.adapters.methods import get_ok_of, return_of
 from txpika.core.acks import check_tag
 from txpika.exceptions import CloseReason, MessageTooLarge, StaleDelivery, UnknownConsumerTag
@@ -249,12 +249,12 @@ class BlockingChannel(BlockingMethods):
         @param consumer: May be given as C{consumer_callback}. What it raises comes out of what hands over events.
         @param block: Go on to L{start_consuming} at once, as pika did in 2011.
         @return: The consumer tag; with C{block}, once L{start_consuming} has returned.
+        @raise TypeError: when C{consumer} is C{async}, or not callable.
         @raise CloseReason: as L{start_consuming}.
         """
         function = consumer if consumer_callback is None else consumer_callback
-        if not callable(function):
-            raise TypeError(f"consumer must be callable, not {type(function).__name__}")
-
+        need_handler("consumer", function)
+        assert function is not None
         taker = Consumer(self, self._core.acks, function, consumer_tag or "", no_ack)
         self._consume(taker, queue, exclusive, arguments, timeout)
         if block:

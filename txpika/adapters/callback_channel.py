@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from txpika import frames
-from txpika.adapters.checking import Arguments, OnMessage, check_callback, refuse_ticket, why
+from txpika.adapters.checking import Arguments, OnMessage, check_callback, need_handler, refuse_ticket, why
 from txpika.adapters.methods import deliver_of, get_ok_of, return_of
 from txpika.core.acks import check_tag
 from txpika.exceptions import ChannelClosed, CloseReason, MessageTooLarge, NackError, ReturnedError, StaleDelivery
@@ -426,11 +426,12 @@ class Channel:
         @param consumer_callback: Called with channel, method, properties and body of each message; or C{consumer}.
         @param callback: Called with the frame of the reply.
         @return: The consumer tag.
+        @raise TypeError: when the consumer is C{async}, or not callable.
         @raise DuplicateConsumerTag: when the tag is in use on this channel.
         """
         on_message = consumer_callback if consumer is None else consumer
-        if not callable(on_message):
-            raise TypeError(f"consumer_callback must be callable, not {type(on_message).__name__}")
+        need_handler("consumer_callback", on_message)
+        assert on_message is not None
         check_callback(callback)
         taker = Consumer(self, on_message, consumer_tag or "", no_ack)
         done = self._core.consumers.consume(taker, queue, exclusive, arguments, nowait=nowait)

@@ -1,4 +1,4 @@
-# -*- test-case-name: txpika.test.test_callback_channel -*-
+# -*- test-case-name: txpika.test.test_checking,txpika.test.test_callback_channel -*-
 """
 What the methods of all adapters require of their arguments.
 
@@ -8,12 +8,16 @@ Owns the checks and the types they have in common. Knows nothing of what the arg
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from txpika.exceptions import AMQPError, CloseReason, StaleDelivery
 
 #: Called with the channel, C{Basic.Deliver} or C{Basic.GetOk}, the properties and the body of a message.
 OnMessage = Callable[..., object]
 Arguments = Mapping[str, object] | None
+#: C{inspect.CO_COROUTINE}, which marks the code of an C{async def}; importing that module takes 5 ms.
+_ASYNC = 0x80
 
 
 def check_callback(callback: object, name: str = "callback") -> None:
@@ -26,6 +30,21 @@ def need_callback(callback: object) -> None:
     """@raise TypeError: when C{callback} is not callable."""
     if not callable(callback):
         raise TypeError(f"callback must be callable, not {type(callback).__name__}")
+
+
+def need_handler(name: str, handler: object) -> None:
+    """
+    @param handler: What a program wants its messages passed to.
+    @raise TypeError: when it is not callable, or is C{async}.
+    """
+    if not callable(handler):
+        raise TypeError(f"{name} must be callable, not {type(handler).__name__}")
+    function: Any = handler
+    while isinstance(function, partial):
+        function = function.func
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    if getattr(code, "co_flags", 0) & _ASYNC:
+        raise TypeError(f"{name} is async, and is never awaited here: make it a plain function, or use txpika.connect")
 
 
 def check_number(name: str, value: object) -> None:
@@ -62,10 +81,10 @@ def refuse_ticket(ticket: object) -> None:
     """
     Access tickets are gone from the protocol; C{ticket} is accepted and ignored.
 
-    @raise TypeError: when it is not an int: then the arguments are in the wrong order.
+    @raise TypeError: when it is not an int: then it is another argument, where later versions of pika have it.
     """
     if not isinstance(ticket, int):
-        raise TypeError(f"ticket must be int, not {type(ticket).__name__}: pass the arguments after callback by name")
+        raise TypeError(f"ticket must be int, not {type(ticket).__name__}: pass queue=... and the like by name")
 
 
 def why(error: StaleDelivery) -> AMQPError:
