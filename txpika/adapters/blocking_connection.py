@@ -8,6 +8,7 @@ channels are L{txpika.adapters.blocking_channel}'s.
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -35,6 +36,8 @@ from txpika.provider import ask_now
 from txpika.reconnection_strategies import NullReconnectionStrategy
 from txpika.spec import Connection as Methods
 from txpika.uri import parameters_of
+
+_log = logging.getLogger("txpika.adapters.blocking")
 
 
 class BlockingConnection(Attributes):
@@ -137,8 +140,10 @@ class BlockingConnection(Attributes):
             self._strategy.on_connect_attempt(self._retry)
             try:
                 self._attempt()
-            except CloseReason:
+            except CloseReason as reason:
                 self._strategy.on_connect_attempt_failure(self._retry)
+                if self._retry.asked:  # else the program is told
+                    _log.warning("%r: cannot connect: %s", self, reason)
                 if not self._retry.wanted(self.waiter):
                     raise
             else:

@@ -38,6 +38,11 @@ class Retry:
         """It wants another attempt."""
         self._again = True
 
+    @property
+    def asked(self) -> bool:
+        """Whether it wants another attempt, now or later."""
+        return self._again or self._callback is not None
+
     def wanted(self, waiter: Waiter) -> bool:
         """Wait for as long as the strategy wants; return whether it wants another attempt then."""
         if self._callback is not None:

@@ -218,7 +218,11 @@ class BaseConnection(Hooks, Attributes):
             over = self.reconnection.on_connect_attempt_failure
         if self._core is life:  # else one of those told has begun another one
             over(self)
-        if not heard and not self.user_closed and not self.reconnection.is_active:
+        if heard or self.user_closed:
+            return
+        if self.reconnection.is_active:
+            _log.warning("%r: %s", self, reason)
+        else:
             self._unheard(reason)
 
     # State

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -348,6 +349,25 @@ class BlockingTests(BlockingTestCase):
         known = parse_uri(self.uri)
         self.assertRaises(AuthenticationError, self.connect, f"amqp://guest:hunter2@{known.host}:{known.port}")
         self.assertRaises(ConnectFailed, self.connect, ConnectionParameters("127.0.0.1", 1))
+
+    def test_not_let_in_time_after_time(self) -> None:
+        """A program with a strategy tries again, and its log says why it must."""
+
+        class Twice(ReconnectionStrategy):
+            left = 2
+
+            def on_connect_attempt_failure(self, conn: Any) -> None:
+                self.left -= 1
+                if self.left:
+                    conn.reconnect()
+
+        known = parse_uri(self.uri)
+        uri = f"amqp://guest:hunter2@{known.host}:{known.port}"
+        with self.assertLogs("txpika.adapters.blocking", logging.WARNING) as logged:
+            self.assertRaises(AuthenticationError, BlockingConnection, uri, Twice(), io_thread=self.io_thread)
+        (text,) = logged.output
+        self.assertIn(f"{known.port} closed>: cannot connect: 403 ACCESS_REFUSED", text)
+        self.assertNotIn("hunter2", text)
 
     def test_context_manager(self) -> None:
         with self.connect() as connection, connection.channel() as channel:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import txpika
 from txpika.exceptions import ChannelClosed, ConnectionLost, NotConnected
 from txpika.reconnection_strategies import STABLE, ReconnectionStrategy, SimpleReconnectionStrategy
 from txpika.spec import Connection
-from txpika.test.fakes import CallbackPeer, method
+from txpika.test.fakes import CallbackPeer, FakeConnection, method
 
 
 class Hooks(ReconnectionStrategy):
@@ -136,6 +137,19 @@ class ReconnectionTests(SynchronousTestCase):
             peer.clock.advance(10)
         peer.again().open()
         self.assertEqual((peer.face.dialled, peer.face.is_open), (2, True))
+
+    def test_why_is_logged_when_nobody_hears_it(self) -> None:
+        """A program with a strategy and no callback tried for ever, and told nobody why it failed."""
+        refused = [("localhost", OSError("no route"))]
+        connection = FakeConnection(Clock(), None, reconnection_strategy=SimpleReconnectionStrategy())
+        with self.assertLogs("txpika.adapters.callback", logging.WARNING) as logged:
+            connection._transport_failed(refused)
+        self.assertEqual(len(logged.output), 1)
+        self.assertIn("cannot connect to localhost: no route", logged.output[0])
+        connection.add_on_open_error_callback(lambda *_: None)
+        connection.reconnect()
+        with self.assertNoLogs("txpika.adapters.callback"):
+            connection._transport_failed(refused)
 
     def test_a_late_end_of_a_channel(self) -> None:
         """What a channel of the last life still hears does not touch one of this life with its number."""
