@@ -12,7 +12,22 @@ from txpika._version import __version__
 
 TYPE_CHECKING = False  # type checkers take it for true by its name; importing it from typing costs 5 ms
 if TYPE_CHECKING:
-    from txpika import adapters, callback, exceptions, frames, log, spec, table
+    # Without object: under that name it would hide Python's own here.
+    from txpika import (
+        adapters,
+        callback,
+        channel,
+        connection,
+        credentials,
+        exceptions,
+        frames,
+        heartbeat,
+        log,
+        reconnection_strategies,
+        simplebuffer,
+        spec,
+        table,
+    )
     from txpika.adapters.asyncio_connection import AsyncioConnection
     from txpika.adapters.asyncore_connection import AsyncoreConnection
     from txpika.adapters.base_connection import BaseConnection
@@ -83,8 +98,14 @@ _HOMES = {
 }
 
 #: Modules that programs of pika use without an import of their own.
-_MODULES = frozenset({"adapters", "callback", "exceptions", "frames", "log", "spec", "table"})
+_MODULES = frozenset(
+    {
+        *("adapters", "callback", "channel", "connection", "credentials", "exceptions", "frames", "heartbeat", "log"),
+        *("object", "reconnection_strategies", "simplebuffer", "spec", "table"),
+    }
+)
 
+# Without object, which an import of all names would put in the place of Python's own.
 __all__ = [
     "AMQPFactory",
     "AMQPProtocol",
@@ -121,11 +142,17 @@ __all__ = [
     "__version__",
     "adapters",
     "callback",
+    "channel",
     "connect",
+    "connection",
+    "credentials",
     "exceptions",
     "frames",
+    "heartbeat",
     "log",
     "parse_uri",
+    "reconnection_strategies",
+    "simplebuffer",
     "spec",
     "table",
     "x_death",

@@ -39,8 +39,8 @@ class Declarations:
             seconds("timeout", timeout)
         try:
             result = function(*arguments, **more)
-        except WrongThread:
-            raise  # a Deferred would be of no use there
+        except (WrongThread, ValueError):
+            raise  # in another thread a Deferred would be of no use
         except AMQPError as error:
             return fail(error)
         return succeed(None) if result is None else result  # type: ignore[arg-type]

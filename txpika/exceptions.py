@@ -319,12 +319,16 @@ class DecodeError(AMQPError):
 # Wrong arguments with a class of their own. They are raised at the call, before a byte is written.
 
 
-class DuplicateConsumerTag(ValueError):
+class DuplicateConsumerTag(AMQPError, ValueError):
     """The C{consumer_tag} is already that of another consumer of the channel."""
 
+    outcome: Outcome = "not sent"
 
-class UnknownConsumerTag(ValueError):
+
+class UnknownConsumerTag(AMQPError, ValueError):
     """The channel has no consumer of that C{consumer_tag}."""
+
+    outcome: Outcome = "not sent"
 
 
 class InvalidTableError(ValueError, TypeError):

@@ -138,13 +138,13 @@ class QueueConsumer:
             try:
                 channel = await self._channels.channel()
                 ended = await self._consume(channel)
+            except (ValueError, TypeError) as error:  # what no broker would take
+                self._refused(self.queue, error)
+                return
             except AMQPError as error:
                 if self._stopping or self._refuses(error):
                     return
                 ended = error
-            except (ValueError, TypeError) as error:  # what no broker would take
-                self._refused(self.queue, error)
-                return
             self._consumer = None
             if channel is not None and not self._stopping:
                 channel.close().addErrback(lambda failure: None)

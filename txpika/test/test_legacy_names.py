@@ -15,7 +15,7 @@ from txpika.parameters import ConnectionParameters
 from txpika.spec import Basic
 from txpika.spec import Channel as ChannelMethods
 from txpika.spec import Connection as ConnectionMethods
-from txpika.test.fakes import Peer, RecordingConsumer, TwistedPeer, frame, method
+from txpika.test.fakes import CallbackPeer, Peer, RecordingConsumer, TwistedPeer, frame, method
 
 #: All of 2011, each with the class it was a kind of.
 NAMES = {
@@ -100,6 +100,15 @@ class ExceptionNamesTests(SynchronousTestCase):
             exceptions.DuplicateConsumerTag, channel.basic_consume, "q", lambda delivery: None, consumer_tag="mine"
         )
         self.assertRaises(exceptions.UnknownConsumerTag, peer.connection.channels[1].consumers.cancel, "other")
+        self.assertRaises(exceptions.UnknownConsumerTag, channel.basic_cancel, "other")
+
+    def test_consumer_tags_of_an_old_program(self) -> None:
+        """It has C{except AMQPError} around all that it does."""
+        channel = CallbackPeer().open().open_channel()
+        channel.basic_consume(print, "q", consumer_tag="mine")
+        self.assertRaises(AMQPError, channel.basic_consume, print, "q", consumer_tag="mine")
+        error = self.assertRaises(AMQPError, channel.basic_cancel, "other")
+        self.assertEqual(error.outcome, "not sent")
 
     def test_bytes_given_while_bytes_are_given(self) -> None:
         peer = Peer().open()
@@ -127,16 +136,26 @@ class TopLevelTests(SynchronousTestCase):
     def test_modules_come_with_the_first_use(self) -> None:
         program = (
             "import sys, txpika as pika\n"
-            "names = ['callback', 'exceptions', 'frames', 'log', 'spec', 'table']\n"
+            "names = ['callback', 'connection', 'credentials', 'exceptions', 'frames', 'heartbeat', 'log', 'object',"
+            " 'reconnection_strategies', 'simplebuffer', 'spec', 'table']\n"
             "assert not [n for n in names if 'txpika.' + n in sys.modules]\n"
             "pika.log.setup(pika.log.DEBUG)\n"
             "for name in names:\n"
             "    assert getattr(pika, name) is sys.modules['txpika.' + name]\n"
             "pika.SimpleReconnectionStrategy(), pika.ReconnectionStrategy, pika.NullReconnectionStrategy\n"
             "assert 'twisted' not in sys.modules\n"
+            "assert pika.channel.Channel is pika.Channel\n"
         )
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_what_is_imported_from_the_module_of_connections(self) -> None:
+        from txpika.connection import Connection, ConnectionParameters, PlainCredentials
+
+        self.assertIs(Connection, pika.BaseConnection)
+        self.assertIs(ConnectionParameters, pika.ConnectionParameters)
+        self.assertIs(PlainCredentials, pika.PlainCredentials)
+        self.assertEqual(pika.heartbeat.HeartbeatChecker.__module__, "txpika.heartbeat")
 
     def test_what_programs_spell_out(self) -> None:
         self.assertEqual(pika.spec.Basic.GetEmpty.NAME, "Basic.GetEmpty")
