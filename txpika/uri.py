@@ -178,7 +178,7 @@ def _number(name: str, value: str) -> int:
     return int(value)
 
 
-def parameters_of(url_or_parameters: str | ConnectionParameters | None) -> ConnectionParameters:
+def parameters_of(url_or_parameters: object) -> ConnectionParameters:
     """
     @param url_or_parameters: An AMQP URI, parameters, or C{None} for the defaults.
     @raise ValueError: when the URI is invalid.
@@ -189,6 +189,10 @@ def parameters_of(url_or_parameters: str | ConnectionParameters | None) -> Conne
             return ConnectionParameters()
         if isinstance(url_or_parameters, ConnectionParameters):
             return url_or_parameters
-        return parse_uri(url_or_parameters)
+        if isinstance(url_or_parameters, str):
+            return parse_uri(url_or_parameters)
+        kind = type(url_or_parameters).__name__
+        hint = ": several hosts go into ConnectionParameters(hosts=[...])" if kind in ("list", "tuple") else ""
+        raise TypeError(f"parameters must be an AMQP URI, ConnectionParameters or None, not {kind}{hint}")
     finally:
         del url_or_parameters  # tracebacks may show what is in a name, and this may have a password in it

@@ -539,7 +539,7 @@ class Connection:
             return
         self._write_acks()
         self._send_method(Methods.CloseOk())
-        self._finish(closed(self.state, method), method.NAME)
+        self._finish(closed(self.state, method, self.parameters), method.NAME)
         self._hang_up()
 
     def _write_acks(self) -> None:

@@ -156,12 +156,15 @@ def too_late(state: str, parameters: ConnectionParameters) -> HandshakeTimeout:
     )
 
 
-def closed(state: str, close: Connection.Close) -> AMQPConnectionError:
+def closed(state: str, close: Connection.Close, parameters: ConnectionParameters) -> AMQPConnectionError:
     """What it means when the broker closes in C{state}."""
     kind: type[AMQPConnectionError] = HandshakeError if state in IN_HANDSHAKE else ConnectionClosed
     if state == AWAITING_TUNE and close.reply_code == ACCESS_REFUSED:
         kind = AuthenticationError
-    return kind(close.reply_text, close.reply_code, close.class_id, close.method_id, initiator="peer")
+    text = close.reply_text
+    if state == AWAITING_OPEN_OK and not parameters.virtual_host:
+        text += " (the virtual host '' was asked for; if a URI ends in '/', leave that out for '/', or write %2F)"
+    return kind(text, close.reply_code, close.class_id, close.method_id, initiator="peer")
 
 
 def tune(parameters: ConnectionParameters, offer: Connection.Tune) -> Tuned:

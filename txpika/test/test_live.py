@@ -237,6 +237,12 @@ class ConnectionTests(TestCase):
     async def test_missing_virtual_host(self) -> None:
         error = await failure_of(txpika.connect(self.uri.replace("%2F", "missing")), HandshakeError)
         self.assertEqual(error.reply_code, 530)
+        self.assertNotIn("URI", str(error))
+
+    async def test_a_uri_that_ends_in_a_slash(self) -> None:
+        """It names the empty virtual host, of which the broker's "vhost  not found" shows nothing."""
+        error = await failure_of(txpika.connect(self.uri.replace("%2F", "")), HandshakeError)
+        self.assertIn("if a URI ends in '/', leave that out for '/', or write %2F", str(error))
 
     async def test_nobody_listens(self) -> None:
         await failure_of(txpika.connect("amqp://127.0.0.1:1"), ConnectFailed)

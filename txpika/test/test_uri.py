@@ -19,6 +19,7 @@ from txpika import (
     URLParameters,
     parse_uri,
 )
+from txpika.uri import parameters_of
 
 
 class URITests(SynchronousTestCase):
@@ -65,6 +66,16 @@ class URITests(SynchronousTestCase):
         ):
             parameters = parse_uri(uri)
             self.assertEqual((parameters.virtual_host, parameters.heartbeat), (expected, 9))
+
+    def test_what_is_neither_a_uri_nor_parameters(self) -> None:
+        """Later versions of pika take a list of parameters, one for each host."""
+        for wrong in ([ConnectionParameters("a"), ConnectionParameters("b")], ("amqp://a",)):
+            error = self.assertRaises(TypeError, parameters_of, wrong)
+            kind = type(wrong).__name__
+            text = f"parameters must be an AMQP URI, ConnectionParameters or None, not {kind}"
+            self.assertEqual(str(error), f"{text}: several hosts go into ConnectionParameters(hosts=[...])")
+        error = self.assertRaises(TypeError, parameters_of, 5)
+        self.assertEqual(str(error), "parameters must be an AMQP URI, ConnectionParameters or None, not int")
 
     def test_ports(self) -> None:
         for uri, expected in (("amqp://h", 5672), ("amqps://h", 5671), ("amqps://h:1", 1), ("AMQPS://[::1]", 5671)):
