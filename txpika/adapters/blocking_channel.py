@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from txpika.adapters.blocking_consumers import Consumer, Iterated, Message, raise_unless_ours
 from txpika.adapters.blocking_methods import BlockingMethods
 from txpika.adapters.blocking_publishing import Many
-from txpika.adapters.checking import Arguments, OnMessage, need_callback, need_handler, refuse_ticket, why
+from txpika.adapters.checking import Arguments, OnMessage, encoded, need_callback, need_handler, refuse_ticket, why
 from txpika.adapters.methods import get_ok_of, return_of
 from txpika.core.acks import check_tag
 from txpika.exceptions import CloseReason, MessageTooLarge, StaleDelivery, UnknownConsumerTag
@@ -111,8 +111,8 @@ class BlockingChannel(BlockingMethods):
         """
         if immediate:
             raise ValueError("immediate is true: RabbitMQ does not implement that")
-        if isinstance(body, str):
-            body = body.encode()
+        if body.__class__ is not bytes:
+            body = encoded(body)  # type: ignore[assignment]
         if timeout is None:
             box = self._waiter.send(self._core.publish, exchange, routing_key, body, properties, mandatory)
         else:
@@ -392,12 +392,13 @@ class BlockingChannel(BlockingMethods):
         Iterate over messages as they come: C{Basic.Deliver}, properties and body. Leaving the loop keeps the consumer,
         and another C{consume} goes on with it; L{cancel} ends it, and so does closing the channel or the connection.
 
-        @param inactivity_timeout: After this many seconds without a message the next item is C{(None, None, None)}.
+        @param inactivity_timeout: After this many seconds without a message the next item is C{(None, None, None)};
+            with 0, when there is none now.
         @raise ConsumerCancelled: when the broker has cancelled the consumer.
         @raise CloseReason: when the channel or the connection ends in another way, as with L{start_consuming}.
         @raise ValueError: when the earlier consumer it would go on with is of another queue or kind.
         """
-        if inactivity_timeout is not None:
+        if inactivity_timeout is not None and inactivity_timeout != 0:
             seconds("inactivity_timeout", inactivity_timeout)
         asked = (queue, no_ack, exclusive)
         if self._generator is None:
@@ -420,6 +421,7 @@ class BlockingChannel(BlockingMethods):
             since = loop.seconds()
             connection.waiter.look()
             connection.dispatch()
+            last = False
             while (message := consumer.take()) is None:
                 if self._generator is not consumer:
                     return
@@ -428,9 +430,10 @@ class BlockingChannel(BlockingMethods):
                     if consumer.reason is not None:
                         raise_unless_ours(consumer.reason)
                     return
-                left = None if inactivity_timeout is None else since + inactivity_timeout - loop.seconds()
-                if left is not None and left <= 0:
+                if last:
                     break
+                left = None if inactivity_timeout is None else max(0.0, since + inactivity_timeout - loop.seconds())
+                last = left == 0
                 connection.patience.wait(connection.waiter, something, left)
                 connection.dispatch()
             yield message or (None, None, None)

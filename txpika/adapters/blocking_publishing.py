@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sized
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from txpika.adapters.checking import encoded
 from txpika.exceptions import CloseReason, OutboundBufferFull
 
 if TYPE_CHECKING:
@@ -99,9 +100,9 @@ class Many:
             text = "a message must be exchange, routing key, body and, if need be, properties and mandatory"
             raise ValueError(f"{text}, not {len(message)} values")
         exchange, routing_key, body, *more = message
-        box: Box | None = self._core.publish(
-            exchange, routing_key, body.encode() if isinstance(body, str) else body, *more
-        )
+        if body.__class__ is not bytes:
+            body = encoded(body)
+        box: Box | None = self._core.publish(exchange, routing_key, body, *more)
         return box
 
     def _settle(self, left: int) -> None:

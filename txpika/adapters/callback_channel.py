@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from txpika import frames
-from txpika.adapters.checking import Arguments, OnMessage, check_callback, need_handler, refuse_ticket, why
+from txpika.adapters.checking import Arguments, OnMessage, check_callback, encoded, need_handler, refuse_ticket, why
 from txpika.adapters.methods import deliver_of, get_ok_of, return_of
 from txpika.core.acks import check_tag
 from txpika.exceptions import ChannelClosed, CloseReason, MessageTooLarge, NackError, ReturnedError, StaleDelivery
@@ -365,8 +365,8 @@ class Channel:
         """
         if immediate:
             raise ValueError("immediate is true: RabbitMQ does not implement that")
-        if body.__class__ is str:
-            body = body.encode()
+        if body.__class__ is not bytes:
+            body = encoded(body)  # type: ignore[assignment]
         done = self._publish(exchange, routing_key, body, properties, mandatory)  # type: ignore[arg-type]
         if self._confirmed is not None and done is not None:
             self._published += 1

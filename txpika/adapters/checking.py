@@ -87,6 +87,18 @@ def refuse_ticket(ticket: object) -> None:
         raise TypeError(f"ticket must be int, not {type(ticket).__name__}: pass queue=... and the like by name")
 
 
+def encoded(body: object) -> bytes | bytearray | memoryview:
+    """
+    @return: C{body}; a str as UTF-8.
+    @raise TypeError: when it is neither that nor bytes-like.
+    """
+    if isinstance(body, str):
+        return body.encode()
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise TypeError(f"body must be str, bytes, bytearray or memoryview, not {type(body).__name__}")
+    return body
+
+
 def why(error: StaleDelivery) -> AMQPError:
     """@return: What to raise for it: the reason of the end, as from every other call, if the channel has ended."""
     reason = error.__cause__

@@ -272,6 +272,20 @@ class BlockingTests(BlockingTestCase):
             pass
         self.assertEqual(item[2], b"x")
 
+    def test_polling(self) -> None:
+        """As pika's: an C{inactivity_timeout} of 0 takes what is there, and goes on at once if that is nothing."""
+        self.publish("1", "2")
+        items = self.channel.consume(self.queue, no_ack=True, inactivity_timeout=0)
+        seen: list[Any] = []
+        while len(seen) < 2:
+            seen += [body for _, _, body in [next(items)] if body is not None]
+        self.assertEqual(seen, [b"1", b"2"])
+        before = time.monotonic()
+        self.assertEqual([next(items) for _ in range(10)], [(None, None, None)] * 10)
+        self.assertLess(time.monotonic() - before, 1)
+        for wrong in (-1, True, "0"):
+            self.assertRaises((TypeError, ValueError), self.channel.consume, self.queue, inactivity_timeout=wrong)
+
     # Events, time, the end
 
     def test_timers_and_sleep(self) -> None:

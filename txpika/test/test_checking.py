@@ -64,6 +64,11 @@ class CallbackTests(SynchronousTestCase):
         error = self.assertRaises(TypeError, self.channel.queue_declare, None, "work")
         self.assertEqual(str(error), "ticket must be int, not str: pass queue=... and the like by name")
 
+    def test_wrong_body(self) -> None:
+        error = self.assertRaises(TypeError, self.channel.basic_publish, "", "q", {"a": 1})
+        self.assertEqual(str(error), "body must be str, bytes, bytearray or memoryview, not dict")
+        self.assertEqual(self.peer.methods(), [])
+
 
 class BlockingTests(BlockingTestCase):
     """Channels that wait."""
@@ -78,3 +83,12 @@ class BlockingTests(BlockingTestCase):
         declare: Any = self.channel.queue_declare
         error = self.assertRaises(TypeError, declare, "work")
         self.assertEqual(str(error), "ticket must be int, not str: pass queue=... and the like by name")
+
+    def test_wrong_body(self) -> None:
+        text = "body must be str, bytes, bytearray or memoryview, not dict"
+        error = self.assertRaises(TypeError, self.channel.basic_publish, "", self.queue, {"a": 1})
+        self.assertEqual(str(error), text)
+        outcomes = self.channel.publish_many([("", self.queue, {"a": 1}), ("", self.queue, "\u00e9")])
+        self.assertEqual([str(outcome) for outcome in outcomes], [text, "None"])
+        self.until(lambda: self.depth() == 1)
+        self.assertEqual(self.channel.basic_get(queue=self.queue)[2], "\u00e9".encode())
