@@ -345,9 +345,11 @@ class ConnectionParameters:
                     self._set(name, value)
                 elif hasattr(type(self), name):  # a property, or what a subclass has added
                     super().__setattr__(name, value)
+                elif name in _OURS:
+                    raise AttributeError(f"{type(self).__name__} has no attribute {name!r}: {_OURS[name]}")
                 else:
-                    ours = f": {_OURS[name]}" if name in _OURS else ""
-                    raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{ours}", name=name, obj=self)
+                    # Python then shows the name that is most like it.
+                    raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
             finally:
                 del value  # tracebacks may show what is in a name
 
