@@ -14,6 +14,7 @@ import txpika
 from txpika.exceptions import (
     ChannelClosed,
     ConnectionClosed,
+    ConnectionOutcomeUnknown,
     NackError,
     OutboundBufferFull,
     OutcomeUnknown,
@@ -171,7 +172,7 @@ class OutcomeTests(Live):
         outcomes: list[tuple[bool, Any]] = await DeferredList(published, consumeErrors=True)
         confirmed = sum(good for good, _ in outcomes)
         failed = Counter((each.type, each.value.outcome, each.value.reply_code) for good, each in outcomes if not good)
-        unknown = failed.pop((OutcomeUnknown, "unknown", 320))
+        unknown = failed.pop((ConnectionOutcomeUnknown, "unknown", 320))
         not_sent = failed.pop((ConnectionClosed, "not sent", 320), 0)  # beyond the confirm window, if any still were
         self.assertEqual((failed, confirmed + unknown + not_sent), ({}, 2_000))
         connection = await txpika.connect(self.uri)
