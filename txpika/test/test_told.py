@@ -12,6 +12,7 @@ from txpika.exceptions import (
     ChannelClosed,
     ChannelError,
     ConnectionClosed,
+    ConnectionLost,
     OutcomeUnknown,
     StaleDelivery,
 )
@@ -19,7 +20,7 @@ from txpika.parameters import ConnectionParameters
 from txpika.spec import Basic, Method, Queue
 from txpika.spec import Channel as ChannelMethods
 from txpika.spec import Connection as ConnectionMethods
-from txpika.test.fakes import TwistedPeer, content, deliveries, method
+from txpika.test.fakes import CallbackPeer, TwistedPeer, content, deliveries, method
 
 
 class AnsweredTests(SynchronousTestCase):
@@ -171,3 +172,11 @@ class KindsTests(SynchronousTestCase):
         self.peer.lose()
         error = self.assertRaises(StaleDelivery, delivery.ack)
         self.assertIsInstance(error.__cause__, AMQPConnectionError)
+
+    def test_an_ack_of_a_callback_that_is_too_late_raises_why(self) -> None:
+        """As every other method of a channel that has ended."""
+        peer = CallbackPeer(ConnectionParameters(heartbeat=0)).open(heartbeat=0)
+        channel: Any = peer.open_channel()
+        peer.lose()
+        for settle in (channel.basic_ack, channel.basic_nack, channel.basic_reject):
+            self.assertEqual(self.assertRaises(ConnectionLost, settle, 7).outcome, "not sent")
