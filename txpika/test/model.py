@@ -365,7 +365,8 @@ class World:
 
         def changed() -> None:
             if not lane.ended:
-                lane.writes.append(method(lane.number, ChannelMethods.FlowOk(active)))
+                if lane.waiting is None or not lane.waiting.closes:  # else the broker has forgotten the channel
+                    lane.writes.append(method(lane.number, ChannelMethods.FlowOk(active)))
                 lane.flowing = active
                 self._pump(lane)
 
