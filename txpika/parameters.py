@@ -209,6 +209,8 @@ _CHECKS: dict[str, Callable[[str, Any], object]] = {
     "blocked_timeout": lambda name, value: None if value is None else seconds(name, value),
     "max_body_size": lambda name, value: integer(name, value, 0, 2**63),
 }
+#: Of classes that have no attributes but these. A program's own subclass may have others.
+_MODULES = ("txpika.parameters", "txpika.uri")
 _STRATEGY = "give the connection a reconnection strategy, or use AMQPService"
 #: What to use for pika's names that are none here.
 _OURS = {
@@ -227,7 +229,8 @@ class ConnectionParameters:
     Where to connect, as whom, and with which limits.
 
     All arguments are attributes of the same names. They can be set, with the same checks, and take effect the next time
-    a connection is made. C{tls} then leaves the port as it is.
+    a connection is made; C{max_held} at once, C{confirm_window} for the next channel. A service keeps the C{max_held}
+    it was made with. C{tls} leaves the port as it is.
     """
 
     _hosts: tuple[tuple[str, int], ...]
@@ -343,7 +346,7 @@ class ConnectionParameters:
             try:
                 if name in _CHECKS:
                     self._set(name, value)
-                elif hasattr(type(self), name):  # a property, or what a subclass has added
+                elif hasattr(type(self), name) or (name not in _OURS and type(self).__module__ not in _MODULES):
                     super().__setattr__(name, value)
                 elif name in _OURS:
                     raise AttributeError(f"{type(self).__name__} has no attribute {name!r}: {_OURS[name]}")

@@ -398,7 +398,7 @@ class BlockingChannel(BlockingMethods):
         @raise CloseReason: when the channel or the connection ends in another way, as with L{start_consuming}.
         @raise ValueError: when the earlier consumer it would go on with is of another queue or kind.
         """
-        if inactivity_timeout is not None and inactivity_timeout != 0:
+        if inactivity_timeout is not None and (inactivity_timeout != 0 or inactivity_timeout is False):
             seconds("inactivity_timeout", inactivity_timeout)
         asked = (queue, no_ack, exclusive)
         if self._generator is None:

@@ -16,8 +16,9 @@ from txpika.exceptions import AMQPError, CloseReason, StaleDelivery
 #: Called with the channel, C{Basic.Deliver} or C{Basic.GetOk}, the properties and the body of a message.
 OnMessage = Callable[..., object]
 Arguments = Mapping[str, object] | None
-#: C{inspect.CO_COROUTINE}, which marks the code of an C{async def}; importing that module takes 5 ms.
-_ASYNC = 0x80
+#: C{inspect.CO_COROUTINE} and C{CO_ASYNC_GENERATOR}, which mark the code of an C{async def}, without and with a
+#: C{yield}; importing that module takes 5 ms.
+_ASYNC = 0x80 | 0x200
 
 
 def check_callback(callback: object, name: str = "callback") -> None:

@@ -182,9 +182,7 @@ class Connection:
             self.wire.send(PROTOCOL_HEADER)
 
     def data_received(self, data: bytes) -> None:
-        """
-        Bytes from the broker, any number.
-        """
+        """Bytes from the broker, any number."""
         self.wire.bytes_received += len(data)
         if self.reading:
             raise RecursiveOperationDetected("data_received called from inside data_received")
@@ -550,6 +548,8 @@ class Connection:
     def _finish(self, reason: CloseReason, event: str) -> None:
         """Nothing more goes out, and whatever still waits is told why, once."""
         self.state = CONNECTION[self.state, event]
+        for outbox in self._outboxes():
+            outbox.over = True
         if self.reason is None:
             self.reason = reason
             if self.failing is not None:
@@ -564,7 +564,6 @@ class Connection:
         self.blocking.stop()
         for outbox in self._outboxes():
             outbox.stop(self.reason)  # all of them before anybody is told, who might turn to another channel
-            outbox.over = True
         self._secret_updates.lost(self.reason)
         for channel in list(self.channels.values()):
             channel.lost(self.reason)

@@ -41,6 +41,10 @@ class OwnNode:
         """Start it, for the first time or again; what was durable is there."""
         await deferToThread(self._node.start)
 
+    async def flush(self) -> None:
+        """Have on disk what was declared so far: for some seconds it is in memory only, and gone with a L{kill}."""
+        await self.ctl("eval", "mnesia:sync_log().")
+
     async def kill(self) -> None:
         """C{SIGKILL}."""
         await deferToThread(self._node.kill9)

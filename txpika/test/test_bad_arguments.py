@@ -276,6 +276,16 @@ class SetParameterTests(SynchronousTestCase):
         for name in ("connection_attempts", "retry_delay"):
             self.assertIn("reconnection strategy, or use AMQPService", self.refused(parameters, name, 5))
 
+    def test_a_subclass_of_the_program_has_what_it_likes(self) -> None:
+        class Regional(ConnectionParameters):
+            """Knows where its broker is."""
+
+        parameters: Any = Regional("broker")
+        parameters.region = "eu"
+        self.assertEqual(parameters.region, "eu")
+        self.refused(parameters, "ssl_options", {})
+        self.assertRaises(TypeError, setattr, parameters, "heartbeat", "x")
+
     def test_a_misspelled_name(self) -> None:
         for parameters in (ConnectionParameters(), URLParameters("amqp://broker")):
             text = self.refused(parameters, "hearbeat", 30)

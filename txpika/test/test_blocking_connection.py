@@ -283,7 +283,7 @@ class BlockingTests(BlockingTestCase):
         before = time.monotonic()
         self.assertEqual([next(items) for _ in range(10)], [(None, None, None)] * 10)
         self.assertLess(time.monotonic() - before, 1)
-        for wrong in (-1, True, "0"):
+        for wrong in (-1, True, False, "0"):
             self.assertRaises((TypeError, ValueError), self.channel.consume, self.queue, inactivity_timeout=wrong)
 
     # Events, time, the end

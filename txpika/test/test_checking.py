@@ -17,6 +17,11 @@ async def on_message(*_: Any) -> None:
     """As programs for aio-pika have it."""
 
 
+async def on_message_with_yield(*_: Any) -> Any:
+    """Makes an asynchronous generator, in which nothing runs before somebody asks for what it yields."""
+    yield
+
+
 class Handling:
     """Handlers of other kinds."""
 
@@ -32,7 +37,8 @@ class HandlerTests(SynchronousTestCase):
 
     def test_async(self) -> None:
         """It was called and never awaited: no message was handled, and all that told so was a C{RuntimeWarning}."""
-        for handler in (on_message, partial(partial(on_message), 1), Handling().on_message, Handling(), AsyncMock()):
+        many = [on_message, on_message_with_yield, Handling().on_message, Handling(), AsyncMock()]
+        for handler in (*many, partial(partial(on_message), 1)):
             error = self.assertRaises(TypeError, need_handler, "consumer", handler)
             self.assertIn("consumer is async, and is never awaited here", str(error))
 

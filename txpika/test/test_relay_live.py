@@ -73,6 +73,7 @@ class WalkthroughTests(RelayTestCase):
         self.addCleanup(node.close)
         await node.start()
         await (await self.connected(node.uri)).queue_declare(self.queue, durable=True)
+        await node.flush()
         source = await self.with_queue()
         ledger = Ledger()
         (self.folder / "target").write_text(node.uri)

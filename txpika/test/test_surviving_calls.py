@@ -11,8 +11,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from txpika.exceptions import ConnectionLost
+from txpika.exceptions import AMQPError, ConnectionClosed, ConnectionLost
 from txpika.spec import Basic, Channel, Exchange, Method, Queue
+from txpika.spec import Connection as ConnectionMethods
+from txpika.test.fakes import method
 from txpika.test.obliging import Answer
 from txpika.test.served import SurvivingTestCase
 
@@ -197,3 +199,43 @@ class NowaitTests(SurvivingTestCase):
         self.broker.line.send(self.chan.channel_number, Channel.Close(406, "no", 60, 10))
         self.failureResultOf(limiting)
         self.assertEqual(self.successResultOf(ended).reply_code, 406)
+
+
+class GivenUpTests(SurvivingTestCase):
+    """The program gives up what waits when the service tells it that the connection is over."""
+
+    def give_up_when_it_is_over(self) -> list[AMQPError]:
+        """
+        A publish is held, as the broker is blocked, and a declaration waits behind it.
+
+        @return: What becomes of the declaration.
+        """
+        self.broker.line.send(0, ConnectionMethods.Blocked("low on memory"))
+        publishing, declaring = self.chan.basic_publish("", "k", b"x"), self.chan.queue_declare("new")
+        errors: list[AMQPError] = []
+        publishing.addErrback(lambda failure: None)
+        declaring.addErrback(lambda failure: errors.append(failure.value))
+
+        def changed(service: object, state: str, error: object) -> None:
+            if state == "waiting":
+                publishing.cancel()
+
+        self.patch(self.listener, "state_changed", changed)
+        return errors
+
+    def test_nothing_is_written_after_close_ok(self) -> None:
+        errors = self.give_up_when_it_is_over()
+        line = self.broker.line
+        before = len(line.transport.data)
+        line.send(0, ConnectionMethods.Close(320, "maintenance", 0, 0))
+        self.assertEqual(bytes(line.transport.data[before:]), method(0, ConnectionMethods.CloseOk()))
+        self.assertEqual([(type(error), error.outcome) for error in errors], [(ConnectionClosed, "not sent")])
+
+    def test_the_queue_declared_last_is_so_on_the_next_connection(self) -> None:
+        self.give_up_when_it_is_over()
+        self.bounce()
+        self.result(self.chan.queue_declare("a"))
+        self.chan.queue_declare("fresh")
+        self.chan.queue_bind("", "amq.direct", "k")
+        self.broker.run()
+        self.assertEqual([each.queue for each in self.broker.line.sent(Queue.Bind)], [""])
