@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from txpika.exceptions import AMQPError, ConnectionClosed, ConnectionLost
+from txpika.exceptions import ConnectionClosed, ConnectionLost
 from txpika.spec import Basic, Channel, Exchange, Method, Queue
 from txpika.spec import Connection as ConnectionMethods
 from txpika.test.fakes import method
@@ -204,7 +204,7 @@ class NowaitTests(SurvivingTestCase):
 class GivenUpTests(SurvivingTestCase):
     """The program gives up what waits when the service tells it that the connection is over."""
 
-    def give_up_when_it_is_over(self) -> list[AMQPError]:
+    def give_up_when_it_is_over(self) -> list[Any]:
         """
         A publish is held, as the broker is blocked, and a declaration waits behind it.
 
@@ -212,9 +212,10 @@ class GivenUpTests(SurvivingTestCase):
         """
         self.broker.line.send(0, ConnectionMethods.Blocked("low on memory"))
         publishing, declaring = self.chan.basic_publish("", "k", b"x"), self.chan.queue_declare("new")
-        errors: list[AMQPError] = []
+        errors: list[Any] = []
         publishing.addErrback(lambda failure: None)
-        declaring.addErrback(lambda failure: errors.append(failure.value))
+        waiting: Deferred[Any] = declaring
+        waiting.addErrback(lambda failure: errors.append(failure.value))
 
         def changed(service: object, state: str, error: object) -> None:
             if state == "waiting":
@@ -238,4 +239,5 @@ class GivenUpTests(SurvivingTestCase):
         self.chan.queue_declare("fresh")
         self.chan.queue_bind("", "amq.direct", "k")
         self.broker.run()
-        self.assertEqual([each.queue for each in self.broker.line.sent(Queue.Bind)], [""])
+        bound: list[Any] = self.broker.line.sent(Queue.Bind)
+        self.assertEqual([each.queue for each in bound], [""])
