@@ -40,7 +40,7 @@ class Declarations:
         try:
             result = function(*arguments, **more)
         except (WrongThread, ValueError):
-            raise  # in another thread a Deferred would be of no use
+            raise  # some errors about arguments are AMQPErrors too; and in another thread a Deferred would be of no use
         except AMQPError as error:
             return fail(error)
         return succeed(None) if result is None else result  # type: ignore[arg-type]

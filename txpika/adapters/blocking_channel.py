@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Self
 from txpika.adapters.blocking_consumers import Consumer, Iterated, Message, raise_unless_ours
 from txpika.adapters.blocking_methods import BlockingMethods
 from txpika.adapters.blocking_publishing import Many
-from txpika.adapters.checking import Arguments, OnMessage, encoded, need_callback, need_handler, refuse_ticket, why
+from txpika.adapters.checking import (
+    Arguments,
+    OnMessage,
+    encoded,
+    need_callback,
+    need_handler,
+    reason_of,
+    refuse_ticket,
+)
 from txpika.adapters.methods import get_ok_of, return_of
 from txpika.core.acks import check_tag
 from txpika.exceptions import CloseReason, MessageTooLarge, StaleDelivery, UnknownConsumerTag
@@ -180,7 +188,7 @@ class BlockingChannel(BlockingMethods):
             else:
                 self._waiter.send(self._core.acks.ack, delivery_tag, multiple)
         except StaleDelivery as error:
-            raise why(error) from None
+            raise reason_of(error) from None
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """C{basic.nack} of RabbitMQ. @raise StaleDelivery: as L{basic_ack}."""
@@ -193,7 +201,7 @@ class BlockingChannel(BlockingMethods):
             else:
                 self._waiter.send(self._core.acks.nack, delivery_tag, multiple, requeue)
         except StaleDelivery as error:
-            raise why(error) from None
+            raise reason_of(error) from None
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """C{basic.reject}. @raise StaleDelivery: as L{basic_ack}."""
@@ -201,7 +209,7 @@ class BlockingChannel(BlockingMethods):
         try:
             self._waiter.send(self._core.acks.reject, delivery_tag, requeue)
         except StaleDelivery as error:
-            raise why(error) from None
+            raise reason_of(error) from None
 
     def _settle_seen(self, settle: Callable[[int, bool], object]) -> None:
         """

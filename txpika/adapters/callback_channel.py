@@ -14,7 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from txpika import frames
-from txpika.adapters.checking import Arguments, OnMessage, check_callback, encoded, need_handler, refuse_ticket, why
+from txpika.adapters.checking import (
+    Arguments,
+    OnMessage,
+    check_callback,
+    encoded,
+    need_handler,
+    reason_of,
+    refuse_ticket,
+)
 from txpika.adapters.methods import deliver_of, get_ok_of, return_of
 from txpika.core.acks import check_tag
 from txpika.exceptions import ChannelClosed, CloseReason, MessageTooLarge, NackError, ReturnedError, StaleDelivery
@@ -492,7 +500,7 @@ class Channel:
         try:
             self._core.acks.ack(delivery_tag, multiple)
         except StaleDelivery as error:
-            raise why(error) from None
+            raise reason_of(error) from None
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """C{basic.nack} of RabbitMQ. @raise StaleDelivery: as L{basic_ack}."""
@@ -500,7 +508,7 @@ class Channel:
         try:
             self._core.acks.nack(delivery_tag, multiple, requeue)
         except StaleDelivery as error:
-            raise why(error) from None
+            raise reason_of(error) from None
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """C{basic.reject}. @raise StaleDelivery: as L{basic_ack}."""
@@ -508,7 +516,7 @@ class Channel:
         try:
             self._core.acks.reject(delivery_tag, requeue)
         except StaleDelivery as error:
-            raise why(error) from None
+            raise reason_of(error) from None
 
     def basic_recover(self, callback: OnReply = None, requeue: bool = True) -> None:
         """

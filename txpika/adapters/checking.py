@@ -100,7 +100,7 @@ def encoded(body: object) -> bytes | bytearray | memoryview:
     return body
 
 
-def why(error: StaleDelivery) -> AMQPError:
+def reason_of(error: StaleDelivery) -> AMQPError:
     """@return: What to raise for it: the reason of the end, as from every other call, if the channel has ended."""
     reason = error.__cause__
     return reason.with_outcome("not sent") if isinstance(reason, CloseReason) else error
