@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -58,6 +59,16 @@ class RelayTestCase(SynchronousTestCase):
 
     def published(self) -> list[Any]:
         return list(self.here.line.sent(Basic.Publish))
+
+    def stopping_with_one_under_way(self) -> Deferred[None]:
+        """@return: What its C{stopService} gave. The target does not confirm, so that takes C{drain_timeout}: 5 s."""
+        self.start()
+        self.here.confirms = False
+        self.there.line.deliver(b"1")
+        self.run_both()
+        stopping = self.relay.stopService()
+        self.run_both()
+        return stopping
 
     def stop(self) -> None:
         stopping = self.relay.stopService()
@@ -151,12 +162,7 @@ class RelayTests(RelayTestCase):
     def test_a_broker_is_lost_while_it_drains(self) -> None:
         for broker in ("there", "here"):
             self.setUp()
-            self.start()
-            self.here.confirms = False
-            self.there.line.deliver(b"1")
-            self.run_both()
-            stopping = self.relay.stopService()
-            self.run_both()
+            stopping = self.stopping_with_one_under_way()
             getattr(self, broker).line.lose()
             for _ in range(3):
                 self.run_both(5)

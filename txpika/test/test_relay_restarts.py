@@ -30,16 +30,6 @@ class LimitedTestCase(RelayTestCase):
 class RestartTests(LimitedTestCase):
     """It is started again before it has stopped."""
 
-    def stopping_with_one_under_way(self) -> Deferred[None]:
-        """@return: What its C{stopService} gave. The target does not confirm, so that takes C{drain_timeout}: 5 s."""
-        self.start()
-        self.here.confirms = False
-        self.there.line.deliver(b"1")
-        self.run_both()
-        stopping = self.relay.stopService()
-        self.run_both()
-        return stopping
-
     def test_it_begins_again_when_it_has_stopped(self) -> None:
         stopping = self.stopping_with_one_under_way()
         self.relay.startService()
